@@ -1,0 +1,1 @@
+"""Subcommands of `trg-headpose`: one module each, with `add_arguments(parser)` and `main(args) -> int`."""
