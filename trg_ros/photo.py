@@ -1,0 +1,100 @@
+"""Photo files to 8-bit BGR: 16-bit, grey, transparent, turned by EXIF; damaged ones are refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from trg_ros.errors import InputError
+
+PHOTO_SUFFIXES = frozenset(
+    {".bmp", ".jpe", ".jpeg", ".jp2", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_JPEG_START_OF_SCAN = 0xDA
+_JPEG_END_OF_IMAGE = b"\xff\xd9"
+
+
+def looks_like_photo(path: Path) -> bool:
+    """Whether a file is a photo by its content or at least by its name; GIF goes to the video reader."""
+    if path.suffix.lower() in PHOTO_SUFFIXES:
+        return True
+    return path.suffix.lower() != ".gif" and bool(cv2.haveImageReader(str(path)))
+
+
+def check_photo_signature(path: Path) -> None:
+    """Looks at the file's first bytes only.
+
+    :raises InputError: if they are not those of an image that can be decoded.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"'{path}' is empty (0 bytes)")
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise InputError(f"can't read '{path}': {error.strerror or error}") from error
+    if not cv2.haveImageReader(str(path)):
+        raise InputError(f"'{path}' is not an image that can be decoded (unknown or damaged format)")
+
+
+def read_photo(path: Path) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 BGR as a viewer shows it: EXIF orientation applied, transparency dropped.
+
+    16-bit images lose the power of two that makes their largest value fit 8 bits: cameras store 10,
+    12 or 14 bits in 16.
+
+    :raises InputError: for a file that can't be read, isn't an image, or is damaged or truncated.
+    """
+    check_photo_signature(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"can't read '{path}': {error.strerror or error}") from error
+    if _is_truncated(data):
+        raise InputError(f"'{path}' is truncated: the end of the image is missing")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as error:
+        raise InputError(f"'{path}' can't be decoded: {error.err}") from error
+    if image is None:
+        raise InputError(f"'{path}' can't be decoded; it is damaged or of a kind that OpenCV doesn't know")
+    if image.dtype == np.uint16:
+        shift = max(0, int(image.max()).bit_length() - 8)
+        image = np.right_shift(image, shift)
+    elif image.dtype != np.uint8:
+        raise InputError(f"'{path}' has {image.dtype} pixels; convert it to 8 or 16 bits per channel")
+    return np.ascontiguousarray(image, np.uint8)
+
+
+def _is_truncated(data: bytes) -> bool:
+    """Whether a PNG or JPEG has lost its end; decoders fill the missing part with grey and say nothing."""
+    if data.startswith(_PNG_SIGNATURE):
+        return _PNG_END not in data
+    if data.startswith(_JPEG_SIGNATURE):
+        # A thumbnail in the header has an end of its own: search behind the start of the main image's scan.
+        scan = _jpeg_scan_offset(data)
+        return scan is None or data.find(_JPEG_END_OF_IMAGE, scan) < 0
+    return False
+
+
+def _jpeg_scan_offset(data: bytes) -> int | None:
+    """Offset of the first start-of-scan marker, walking the segments (ITU-T T.81, annex B); None: no scan."""
+    offset = 2
+    while offset + 4 <= len(data):
+        if data[offset] != 0xFF:
+            return None
+        marker = data[offset + 1]
+        if marker == 0xFF:  # a fill byte
+            offset += 1
+            continue
+        if marker == _JPEG_START_OF_SCAN:
+            return offset
+        offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
+    return None
