@@ -1,0 +1,155 @@
+"""What makes one TRG differ from another. The defaults are the network of the paper's release."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from trg_ros.errors import InputError
+
+# RGB in [0, 1]; the normalisation of the ImageNet models that the backbone starts from.
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+ACTIVATIONS = ("none", "relu", "leaky_relu", "gelu", "silu")
+_CHOICES = {
+    "stem": ("resnet", "compact"),
+    "point_activation": ACTIVATIONS,
+    "regressor_activation": ACTIVATIONS,
+    "sampling": ("landmarks", "grid"),
+    "box_feature": ("full", "center", "none"),
+    "translation": ("correction", "direct"),
+}
+_WIDTHS = ("backbone_widths", "backbone_blocks", "deconv_widths", "point_feature_widths")
+_COUNTS = {
+    "input_size": (32, 1024),
+    "num_landmarks": (68, 20_000),
+    "num_sampled": (1, 20_000),
+    "grid_size": (2, 256),
+    "hidden_width": (1, 16_384),
+    "iterations": (1, 8),
+}
+
+
+@dataclass(frozen=True)
+class TRGConfig:
+    """The architecture of one TRG network.
+
+    input_size            side of the square crop, pixels; the weights also run at any other size.
+    stem                  "resnet": 7x7 stride 2, then a max pool; "compact": 3x3 stride 2, the first stage strides.
+    backbone_widths       channels of the residual stages; the backbone's stride is 4 * 2**(stages - 1).
+    backbone_blocks       residual blocks of each stage.
+    deconv_widths         channels of the upsampled maps, each twice as fine as the one before.
+    point_feature_widths  channels of the 1x1 reductions at the sampling points.
+    num_landmarks         dense landmarks V.
+    num_sampled           landmarks S that are sampled and fed back between the iterations.
+    grid_size             the first iteration samples grid_size**2 points.
+    hidden_width          of the regressor.
+    iterations            refinements; with `multi_scale` the t-th one looks at the t-th map, otherwise all at the last.
+    point_activation      after the last point reduction.
+    regressor_activation  after each hidden layer of the regressor.
+    dropout               after each hidden layer of the regressor, in training.
+    heatmap_level         the map under the training-only head for 68 landmarks; negative counts from the last.
+    detach_iterations     in training, stop gradients between iterations.
+    landmark_scale        metres; the regressor's unit of length, which conditions training (the release: 1).
+    sampling              "landmarks": follow the projected landmarks; "grid": every iteration samples the fixed grid.
+    box_feature           what the regressor is told about the box: "full", its "center" or "none".
+    translation           "correction": relative to the box (TRG.md, Eq. 2); "direct": metres.
+    """
+
+    input_size: int = 192
+    stem: str = "resnet"
+    backbone_widths: tuple[int, ...] = (64, 128, 256, 512)
+    backbone_blocks: tuple[int, ...] = (2, 2, 2, 2)
+    deconv_widths: tuple[int, ...] = (256, 256, 256)
+    point_feature_widths: tuple[int, ...] = (128, 64, 5)
+    num_landmarks: int = 1220
+    num_sampled: int = 305
+    grid_size: int = 18
+    hidden_width: int = 1024
+    iterations: int = 3
+    multi_scale: bool = True
+    point_activation: str = "relu"
+    regressor_activation: str = "none"
+    dropout: float = 0.5
+    heatmap_level: int = -1
+    detach_iterations: bool = False
+    landmark_scale: float = 1.0
+    sampling: str = "landmarks"
+    box_feature: str = "full"
+    translation: str = "correction"
+
+    def __post_init__(self) -> None:
+        """:raises InputError: naming the field that can't be used."""
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise _bad(self, name, f"must be one of {', '.join(choices)}")
+        for name, (low, high) in _COUNTS.items():
+            if not _is_count(getattr(self, name), low, high):
+                raise _bad(self, name, f"must be an integer from {low} to {high}")
+        for name in _WIDTHS:
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or not 1 <= len(values) <= 8:
+                raise _bad(self, name, "must be a tuple of 1 to 8 integers")
+            if not all(_is_count(value, 1, 4096) for value in values):
+                raise _bad(self, name, "must hold integers from 1 to 4096")
+        for name in ("multi_scale", "detach_iterations"):
+            if not isinstance(getattr(self, name), bool):
+                raise _bad(self, name, "must be true or false")
+        for name, limit in (("dropout", 0.99), ("landmark_scale", 1000.0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= limit:
+                raise _bad(self, name, f"must be a number from 0 to {limit}")
+        self._check_consistency()
+
+    def _check_consistency(self) -> None:
+        if self.landmark_scale == 0:
+            raise _bad(self, "landmark_scale", "must be above 0")
+        if len(self.backbone_blocks) != len(self.backbone_widths):
+            raise _bad(
+                self, "backbone_blocks", f"must have one entry per stage ({len(self.backbone_widths)})"
+            )
+        if self.num_sampled > self.num_landmarks:
+            raise _bad(self, "num_sampled", f"can't exceed num_landmarks ({self.num_landmarks})")
+        levels = len(self.deconv_widths)
+        if self.multi_scale and self.iterations > levels:
+            raise _bad(
+                self, "iterations", f"needs as many deconv_widths when multi_scale is on (there are {levels})"
+            )
+        if not _is_count(self.heatmap_level, -levels, levels - 1):
+            raise _bad(self, "heatmap_level", f"must be an integer from {-levels} to {levels - 1}")
+
+    @property
+    def box_feature_size(self) -> int:
+        """How many numbers describe the box to the regressor."""
+        return {"full": 3, "center": 2, "none": 0}[self.box_feature]
+
+    def map_level(self, iteration: int) -> int:
+        """Index of the upsampled map that the iteration (0, 1, ...) samples."""
+        return iteration if self.multi_scale else len(self.deconv_widths) - 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TRGConfig":
+        """The configuration of `to_dict`; fields left out keep their defaults.
+
+        :raises InputError: naming an unknown field, or one with a value that can't be used.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                raise InputError(
+                    f"model configuration has an unknown field {name!r}; known are {sorted(known)}"
+                )
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
+
+
+def _is_count(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _bad(config: TRGConfig, name: str, rule: str) -> InputError:
+    return InputError(f"model configuration: {name} {rule}, not {getattr(config, name)!r}")

@@ -1,0 +1,64 @@
+"""From features at points of the crop to corrections of landmarks and pose."""
+
+from torch import Tensor, cat, nn
+from torch.nn import functional
+
+from trg_ros.model.config import TRGConfig
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "none": nn.Identity,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+}
+POSE_SIZE = 9  # a 6D rotation and s, tx, ty
+
+
+class PointFeatures(nn.Module):
+    """Sample a map at points and reduce each point's feature on its own.
+
+    Every reduction after the first sees the raw feature again, behind what came out of the one before.
+    """
+
+    def __init__(self, config: TRGConfig, channels: int):
+        super().__init__()
+        widths = config.point_feature_widths
+        inputs = [channels, *(width + channels for width in widths[:-1])]
+        self.layers = nn.ModuleList(nn.Conv1d(i, o, 1) for i, o in zip(inputs, widths, strict=True))
+        self.activation = _ACTIVATIONS[config.point_activation]()
+
+    def forward(self, features: Tensor, points: Tensor) -> Tensor:
+        """(N, C, H, W) and points (N, P, 2) in [-1, 1] -> (N, widths[-1] * P), channel-major."""
+        # Interpolation weights need more digits than a half-precision map has.
+        sampled = functional.grid_sample(features.to(points.dtype), points[:, :, None], align_corners=True)[
+            ..., 0
+        ]
+        sampled = running = sampled.to(self.layers[0].weight.dtype)
+        for index, layer in enumerate(self.layers):
+            if index > 0:
+                running = cat([functional.leaky_relu(running, 0.01), sampled], dim=1)
+            running = layer(running)
+        return self.activation(running).flatten(1)
+
+
+class Regressor(nn.Module):
+    """One iteration's multilayer perceptron: everything known so far -> residuals."""
+
+    def __init__(self, config: TRGConfig, num_points: int):
+        super().__init__()
+        inputs = num_points * config.point_feature_widths[-1]
+        inputs += config.num_sampled * 3 + POSE_SIZE + config.box_feature_size
+        width = config.hidden_width
+        self.hidden = nn.ModuleList([nn.Linear(inputs, width), nn.Linear(width, width)])
+        self.activation = _ACTIVATIONS[config.regressor_activation]()
+        self.dropout = nn.Dropout(config.dropout)
+        self.landmark_head = nn.Linear(width, config.num_landmarks * 3)
+        self.pose_head = nn.Linear(width, POSE_SIZE)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, inputs) -> landmark residuals (N, 3V), pose residuals (N, 9)."""
+        running = inputs.to(self.pose_head.weight.dtype)
+        for layer in self.hidden:
+            running = self.dropout(self.activation(layer(running)))
+        return self.landmark_head(running), self.pose_head(running)
