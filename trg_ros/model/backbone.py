@@ -82,7 +82,8 @@ class HeatmapHead(nn.Module):
         self.conv = nn.Conv2d(inputs, 68, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        logits = self.conv(features).float()
+        logits = self.conv(features)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         height, width = logits.shape[-2:]
         heat = logits.flatten(2).softmax(-1).view(-1, 68, height, width)
         columns = torch.arange(width, device=heat.device, dtype=heat.dtype) / width * 2 - 1

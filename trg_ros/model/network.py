@@ -89,7 +89,9 @@ class TRG(nn.Module):
         self.register_buffer("initial_landmarks", torch.zeros(config.num_landmarks, 3))
         start = [1.0, 0.0, 0.0] if config.translation == "correction" else [0.0, 0.0, 1.0]
         self.register_buffer("initial_pose", torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0, *start]))
-        self._initialise_weights()
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def set_initial_state(
         self,
@@ -164,7 +166,7 @@ class TRG(nn.Module):
     def _refine(self, iteration: int, features: Tensor, points: Tensor, state: _State, box: Tensor) -> _State:
         point_features = self.point_features[iteration](features, points)
         sampled_landmarks = state.landmarks[:, self.sampled] / self.config.landmark_scale
-        box_feature = (box * box.new_tensor([4.0, 4.0, 1.0]))[:, : self.config.box_feature_size]
+        box_feature = torch.cat([4 * box[:, :2], box[:, 2:]], dim=1)[:, : self.config.box_feature_size]
         inputs = torch.cat(
             [point_features.to(box.dtype), sampled_landmarks.flatten(1), state.pose, box_feature], dim=1
         )
@@ -187,16 +189,6 @@ class TRG(nn.Module):
         if self.config.sampling == "grid":
             return points
         return project_to_crop(output.landmarks_camera[:, self.sampled], box)
-
-    def _initialise_weights(self) -> None:
-        """He initialisation for the convolutions; regressors that begin by changing next to nothing."""
-        for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        for regressor in self.regressors:
-            for head in (regressor.landmark_head, regressor.pose_head):
-                nn.init.xavier_uniform_(head.weight, gain=0.01)
-                nn.init.zeros_(head.bias)
 
 
 def translation_from_correction(correction: Tensor, box: Tensor) -> Tensor:

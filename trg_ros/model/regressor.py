@@ -34,7 +34,7 @@ class PointFeatures(nn.Module):
         sampled = functional.grid_sample(features.to(points.dtype), points[:, :, None], align_corners=True)[
             ..., 0
         ]
-        sampled = running = sampled.to(self.layers[0].weight.dtype)
+        sampled = running = sampled.to(next(self.parameters()).dtype)
         for index, layer in enumerate(self.layers):
             if index > 0:
                 running = cat([functional.leaky_relu(running, 0.01), sampled], dim=1)
@@ -55,6 +55,9 @@ class Regressor(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.landmark_head = nn.Linear(width, config.num_landmarks * 3)
         self.pose_head = nn.Linear(width, POSE_SIZE)
+        for head in (self.landmark_head, self.pose_head):  # an untrained network keeps its initial state
+            nn.init.xavier_uniform_(head.weight, gain=0.01)
+            nn.init.zeros_(head.bias)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(N, inputs) -> landmark residuals (N, 3V), pose residuals (N, 9)."""
