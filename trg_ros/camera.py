@@ -1,0 +1,333 @@
+"""Calibrated cameras: pinhole with plumb_bob, rational_polynomial or equidistant distortion; project and unproject.
+
+Conventions, here and everywhere in the package:
+
+- camera frame: optical (REP 103): x right, y down, z forward; metres;
+- pixels: the centre of the upper left pixel is (0, 0), as in OpenCV and ROS; u to the right, v down;
+- normalised plane: z = 1 of the camera frame, undistorted: (x/z, y/z).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trg_ros.errors import CameraError
+from trg_ros.lens import Equidistant, RadialTangential
+
+Array = NDArray[np.float64]
+
+#: Distortion models and how many coefficients each may have.
+DISTORTION_MODELS = {"none": (0,), "plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+_ALIASES = {"": "none", "fisheye": "equidistant"}  # an empty name is an uncalibrated or rectified CameraInfo
+
+
+@dataclass(frozen=True, eq=False)
+class CameraModel:
+    """Intrinsics of one camera at one image size.
+
+    :param fx: focal length in pixels along u (``fy`` along v); they may differ.
+    :param cx: principal point in pixels (``cy`` along v); the centre of the upper left pixel is (0, 0).
+    :param width: image size in pixels (``height`` likewise).
+    :param distortion: coefficients in the order of OpenCV and ``sensor_msgs/CameraInfo``.
+    :param distortion_model: a key of :data:`DISTORTION_MODELS`.
+    :raises CameraError: for values that no camera has.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+    distortion: Array = field(default_factory=lambda: np.zeros(0))
+    distortion_model: str = "none"
+
+    def __post_init__(self) -> None:
+        for name in ("fx", "fy", "cx", "cy"):
+            object.__setattr__(self, name, _finite(name, getattr(self, name)))
+        for name in ("fx", "fy"):
+            if getattr(self, name) <= 0:
+                raise CameraError(
+                    f"camera focal length {name} is {getattr(self, name):g}: it must be positive (pixels); "
+                    "calibrate the camera, or give a field of view instead"
+                )
+        for name in ("width", "height"):
+            object.__setattr__(self, name, _positive_integer(name, getattr(self, name)))
+        model, coefficients = _checked_distortion(self.distortion_model, self.distortion)
+        object.__setattr__(self, "distortion_model", model)
+        object.__setattr__(self, "distortion", coefficients)
+
+    @classmethod
+    def pinhole(
+        cls,
+        fx: float,
+        fy: float,
+        cx: float,
+        cy: float,
+        width: int,
+        height: int,
+        distortion: ArrayLike | None = None,
+        distortion_model: str | None = None,
+    ) -> CameraModel:
+        """A camera from its numbers.
+
+        Without ``distortion_model`` the number of coefficients decides: 4 or 5 plumb_bob, 8 rational_polynomial.
+        All-zero plumb_bob and rational_polynomial coefficients are no distortion.
+        """
+        coefficients = np.zeros(0) if distortion is None else _vector("distortion", distortion)
+        if distortion_model is None:
+            by_count = {0: "none", 4: "plumb_bob", 5: "plumb_bob", 8: "rational_polynomial"}
+            if len(coefficients) not in by_count:
+                raise CameraError(
+                    f"{len(coefficients)} distortion coefficients: expected 4 or 5 (plumb_bob) or 8 "
+                    "(rational_polynomial), or name the distortion_model"
+                )
+            distortion_model = by_count[len(coefficients)]
+        return cls(fx, fy, cx, cy, width, height, coefficients, distortion_model)
+
+    @classmethod
+    def from_matrix(
+        cls,
+        matrix: ArrayLike,
+        width: int,
+        height: int,
+        distortion: ArrayLike | None = None,
+        distortion_model: str | None = None,
+    ) -> CameraModel:
+        """A camera from K: 3x3, or 9 numbers row by row, in pixels; its skew must be zero."""
+        k = _vector("camera matrix K", matrix)
+        if k.shape != (9,):
+            raise CameraError(f"camera matrix K has {k.size} numbers: expected 9 (3x3, row by row)")
+        if not np.any(k):
+            raise CameraError("camera matrix K is all zeros: the camera is not calibrated; calibrate it, or give a field of view")
+        scale = max(abs(k[0]), 1.0)
+        if np.any(np.abs(k[[1, 3, 6, 7]]) > 1e-6 * scale) or abs(k[8] - 1) > 1e-6:
+            raise CameraError(f"camera matrix K is {k.tolist()}: expected [fx 0 cx, 0 fy cy, 0 0 1]")
+        return cls.pinhole(k[0], k[4], k[2], k[5], width, height, distortion, distortion_model)
+
+    @classmethod
+    def from_fov(cls, fov_deg: float, width: int, height: int) -> CameraModel:
+        """An ideal camera from its horizontal field of view in degrees; principal point in the image centre."""
+        fov = _finite("fov_deg", fov_deg)
+        if not 0 < fov < 180:
+            raise CameraError(f"field of view is {fov:g} degrees: it must lie between 0 and 180")
+        width, height = _positive_integer("width", width), _positive_integer("height", height)
+        focal = 0.5 * width / np.tan(0.5 * np.deg2rad(fov))
+        return cls(float(focal), float(focal), 0.5 * (width - 1), 0.5 * (height - 1), width, height)
+
+    @property
+    def K(self) -> Array:  # noqa: N802 - the name that everybody uses
+        """Camera matrix (3, 3), pixels."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    @property
+    def is_distorted(self) -> bool:
+        """Whether pixels are anything but an affine function of the normalised plane."""
+        return self.distortion_model != "none"
+
+    @cached_property
+    def _lens(self) -> RadialTangential | Equidistant | None:
+        if self.distortion_model == "none":
+            return None
+        return Equidistant(self.distortion) if self.distortion_model == "equidistant" else RadialTangential(self.distortion)
+
+    def project(self, points_camera: ArrayLike) -> Array:
+        """Project points to pixels.
+
+        :param points_camera: (..., 3), camera frame, any unit.
+        :returns: (..., 2) pixels; they may lie outside the image. NaN for points that the lens can't see: behind
+            the camera (z <= 0; for equidistant beyond its widest ray, at most 180 degrees), or outside the
+            domain where the distortion is one to one.
+        """
+        points = _points(points_camera, 3)
+        lens = self._lens
+        if isinstance(lens, Equidistant):
+            xy = lens.distort_rays(points)
+        else:
+            z = np.where(points[..., 2:] > 0, points[..., 2:], np.nan)
+            xy = points[..., :2] / z
+            if lens is not None:
+                xy = lens.distort(xy)
+        xy = np.where(np.isfinite(xy).all(axis=-1, keepdims=True), xy, np.nan)
+        return xy * (self.fx, self.fy) + (self.cx, self.cy)
+
+    def unproject(self, pixels: ArrayLike) -> Array:
+        """Exact inverse of :meth:`project`: pixels (..., 2) to the normalised plane (..., 2).
+
+        NaN for pixels that no valid ray reaches, and for rays 90 degrees or more off the axis.
+        """
+        xy = (_points(pixels, 2) - (self.cx, self.cy)) / (self.fx, self.fy)
+        lens = self._lens
+        if isinstance(lens, Equidistant):
+            rays = lens.undistort_rays(xy)
+            return rays[..., :2] / np.where(rays[..., 2:] > 1e-12, rays[..., 2:], np.nan)
+        return xy if lens is None else lens.undistort(xy)
+
+    def rays(self, pixels: ArrayLike) -> Array:
+        """Unit rays (..., 3) in the camera frame through pixels (..., 2); NaN where no valid ray goes."""
+        lens = self._lens
+        if isinstance(lens, Equidistant):
+            return lens.undistort_rays((_points(pixels, 2) - (self.cx, self.cy)) / (self.fx, self.fy))
+        xy = self.unproject(pixels)
+        rays = np.concatenate([xy, np.ones((*xy.shape[:-1], 1))], axis=-1)
+        return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+
+    def with_roi(self, x_offset: int, y_offset: int, width: int, height: int) -> CameraModel:
+        """The camera of a window of this one's image, as ``CameraInfo.roi`` defines it (full-resolution pixels)."""
+        if not (0 <= x_offset and 0 <= y_offset and x_offset + width <= self.width and y_offset + height <= self.height):
+            raise CameraError(
+                f"region of interest x={x_offset} y={y_offset} {width}x{height} leaves the "
+                f"{self.width}x{self.height} image: correct CameraInfo.roi"
+            )
+        return replace(self, cx=self.cx - x_offset, cy=self.cy - y_offset, width=width, height=height)
+
+    def binned(self, binning_x: int, binning_y: int) -> CameraModel:
+        """The camera after ``CameraInfo`` binning; 0 and 1 both mean none.
+
+        Apply it after :meth:`with_roi`: image pixel = (full-resolution pixel - offset) / binning, the convention of
+        image_geometry. It moves no pixel centres: an image averaged from blocks of b pixels would lie
+        (b - 1) / (2 b) binned pixels off, less than half a pixel, and :meth:`scaled` is the exact model of that.
+        """
+        bx, by = (max(1, _integer("binning", value)) for value in (binning_x, binning_y))
+        return replace(
+            self,
+            fx=self.fx / bx,
+            fy=self.fy / by,
+            cx=self.cx / bx,
+            cy=self.cy / by,
+            width=_positive_integer("binned width", self.width // bx),
+            height=_positive_integer("binned height", self.height // by),
+        )
+
+    def scaled(self, scale: float) -> CameraModel:
+        """The camera of the image resized by ``scale`` (``cv2.resize``, which maps u to (u + 0.5) s - 0.5).
+
+        The new size is rounded to whole pixels, and the focal lengths follow the size.
+        """
+        if not (np.isfinite(scale) and scale > 0):
+            raise CameraError(f"image scale is {scale}: it must be positive")
+        width, height = max(1, round(self.width * scale)), max(1, round(self.height * scale))
+        sx, sy = width / self.width, height / self.height
+        return replace(
+            self,
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
+            width=width,
+            height=height,
+        )
+
+    def _key(self) -> tuple[object, ...]:
+        size = (self.width, self.height)
+        return (self.fx, self.fy, self.cx, self.cy, *size, self.distortion_model, self.distortion.tobytes())
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, CameraModel) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+def load_camera_yaml(path: str | Path) -> CameraModel:
+    """Read a camera file: the YAML that ROS's camera_calibration writes, or a CameraInfo message as YAML.
+
+    :raises CameraError: naming the file and what is wrong in it.
+    """
+    import yaml  # only this function needs it
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CameraError(f"can't read camera file {path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CameraError(f"{path} is not a YAML camera file: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, Mapping):
+        raise CameraError(f"{path} is not a camera file: expected keys image_width, image_height, camera_matrix")
+    try:
+        return CameraModel.from_matrix(
+            _entry(content, "camera_matrix", "k", "K"),
+            _entry(content, "image_width", "width"),
+            _entry(content, "image_height", "height"),
+            _entry(content, "distortion_coefficients", "d", "D", default=()),
+            _entry(content, "distortion_model", default=None),
+        )
+    except CameraError as error:
+        raise CameraError(f"camera file {path}: {error}") from error
+
+
+def _entry(content: Mapping[str, Any], *names: str, default: Any = ...) -> Any:
+    """The first of ``names`` in the file; ROS writes matrices as {rows, cols, data}."""
+    for name in names:
+        if name in content:
+            value = content[name]
+            return value.get("data", ()) if isinstance(value, Mapping) else value
+    if default is ...:
+        raise CameraError(f"has no {names[0]}")
+    return default
+
+
+def _checked_distortion(model: str, distortion: ArrayLike) -> tuple[str, Array]:
+    name = _ALIASES.get(model, model) if isinstance(model, str) else model
+    if name not in DISTORTION_MODELS:
+        raise CameraError(f"distortion model {model!r} is not supported: use one of {', '.join(DISTORTION_MODELS)}")
+    coefficients = _vector("distortion", distortion)
+    if name != "equidistant" and not np.any(coefficients):
+        return "none", np.zeros(0)
+    if not np.any(coefficients[DISTORTION_MODELS[name][-1] :]):  # some drivers pad with zeros to OpenCV's 12 or 14
+        coefficients = coefficients[: DISTORTION_MODELS[name][-1]].copy()
+    if len(coefficients) not in DISTORTION_MODELS[name]:
+        expected = " or ".join(str(count) for count in DISTORTION_MODELS[name])
+        raise CameraError(f"distortion model {name} has {len(coefficients)} coefficients: expected {expected}")
+    coefficients.setflags(write=False)
+    return name, coefficients
+
+
+def _vector(name: str, value: ArrayLike) -> Array:
+    try:
+        vector = np.array(value, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise CameraError(f"{name} is not numbers: {value!r}") from error
+    if not np.all(np.isfinite(vector)):
+        raise CameraError(f"{name} contains NaN or infinity: {vector.tolist()}; calibrate the camera again")
+    return vector
+
+
+def _points(value: ArrayLike, dimensions: int) -> Array:
+    points = np.asarray(value, dtype=np.float64)
+    if points.ndim < 1 or points.shape[-1] != dimensions:
+        raise CameraError(f"points have shape {points.shape}: expected (..., {dimensions})")
+    return points
+
+
+def _finite(name: str, value: float) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise CameraError(f"camera {name} is {value!r}: it must be a number") from error
+    if not np.isfinite(number):
+        raise CameraError(f"camera {name} is {number}: it must be finite; calibrate the camera again")
+    return number
+
+
+def _integer(name: str, value: int) -> int:
+    number = _finite(name, value)
+    if number != int(number):
+        raise CameraError(f"camera {name} is {number:g}: it must be a whole number")
+    return int(number)
+
+
+def _positive_integer(name: str, value: int) -> int:
+    number = _integer(name, value)
+    if number < 1:
+        raise CameraError(f"camera {name} is {number}: it must be at least 1 pixel")
+    return number
+
+
