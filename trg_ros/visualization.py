@@ -1,0 +1,261 @@
+"""Drawing head poses on the image they were estimated from.
+
+The axes are those of `camera_T_face` (REP 155): x red, out of the face; y green, to the person's left; z blue,
+to the top of the head. They go through the camera model, distortion included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from trg_ros.camera import CameraModel
+from trg_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from trg_ros.estimator import HeadPose
+
+Colour = tuple[int, int, int]
+ImageArray = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float64]
+
+_AXIS_COLOURS_BGR: tuple[Colour, ...] = ((48, 48, 235), (60, 190, 40), (240, 110, 30))
+_LANDMARK_NEAR_BGR = np.array([255.0, 255.0, 150.0], np.float32)
+_LANDMARK_FAR_BGR = np.array([190.0, 110.0, 0.0], np.float32)
+_IDENTITY_COLOURS_BGR: tuple[Colour, ...] = (
+    (80, 200, 255), (230, 190, 70), (150, 110, 255), (110, 220, 130),
+    (240, 130, 190), (60, 140, 255), (220, 220, 120), (180, 180, 220),
+)  # fmt: skip
+_SHADOW_BGR: Colour = (25, 22, 20)
+_FONT = cv2.FONT_HERSHEY_DUPLEX
+_SUBPIXEL_BITS = 4
+_LARGEST_COORDINATE = 30000.0
+"""OpenCV clips lines in 32-bit fixed point; ends further away than this would overflow it."""
+
+
+class IdentifiedHead(Protocol):
+    """What is drawn: `trg_ros.tracking.TrackedHead` is one."""
+
+    @property
+    def id(self) -> int:
+        """Identity over time; chooses the colour."""
+
+    @property
+    def head(self) -> HeadPose:
+        """The estimate."""
+
+
+def draw_heads(
+    image_bgr: ImageArray,
+    heads: Sequence[IdentifiedHead],
+    camera: CameraModel,
+    *,
+    axes_length_m: float = 0.1,
+    landmarks: bool = True,
+    labels: bool = True,
+) -> ImageArray:
+    """Draws landmarks, box, axes, identity and distance of every head; far heads first.
+
+    :param image_bgr: (H, W, 3) uint8 BGR; it is not changed.
+    :param heads: heads with identities, in the camera frame of this image.
+    :param camera: the model of the camera that took the image.
+    :param axes_length_m: length of the axes in metres.
+    :returns: a new (H, W, 3) uint8 BGR image.
+    :raises InputError: if the image isn't (H, W, 3) uint8.
+    """
+    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
+        raise InputError(f"an overlay needs an (H, W, 3) uint8 image, not {image_bgr.shape} {image_bgr.dtype}")
+    canvas = np.array(image_bgr, np.uint8, order="C")
+    by_distance = sorted(heads, key=lambda item: -float(item.head.camera_T_face[2, 3]))
+    for item in by_distance:
+        if landmarks:
+            _draw_landmarks(canvas, item.head)
+    for item in by_distance:
+        _draw_box(canvas, item.head.box, identity_colour(item.id))
+        draw_axes(canvas, item.head.camera_T_face, camera, axes_length_m, _stroke(canvas, item.head.box))
+    if labels:
+        for item in by_distance:
+            _draw_label(canvas, item)
+    return canvas
+
+
+def identity_colour(identity: int) -> Colour:
+    """BGR colour of an identity."""
+    return _IDENTITY_COLOURS_BGR[identity % len(_IDENTITY_COLOURS_BGR)]
+
+
+def draw_axes(
+    canvas: ImageArray, camera_T_frame: FloatArray, camera: CameraModel, length_m: float, stroke_px: float
+) -> None:
+    """Draws the three axes of a frame in place, the farthest first; none if the camera can't see all of them.
+
+    :param canvas: (H, W, 3) uint8 BGR, drawn upon.
+    :param camera_T_frame: (4, 4) pose of the frame in the camera's frame, metres.
+    :param stroke_px: width of the lines in pixels.
+    """
+    origin, axes = camera_T_frame[:3, 3], camera_T_frame[:3, :3]
+    steps = np.linspace(0.0, length_m, 9 if camera.is_distorted else 2)
+    # (3 axes, steps, xyz)
+    points = origin + axes.T[:, None, :] * steps[:, None]
+    pixels = camera.project(points)
+    if not np.all(np.isfinite(pixels)):
+        return
+    farthest_first = np.argsort(-axes[2])
+    for axis in farthest_first:
+        _draw_axis(canvas, pixels[axis], _AXIS_COLOURS_BGR[axis], stroke_px)
+    _dot(canvas, pixels[0, 0], 0.9 * stroke_px, (255, 255, 255))
+
+
+def _draw_axis(canvas: ImageArray, line: FloatArray, colour: Colour, stroke_px: float) -> None:
+    """A line with a head: an arrow where it is long enough to have one, a dot where it points at the camera."""
+    thickness = max(1, round(stroke_px))
+    outline = thickness + max(2, round(0.8 * stroke_px))
+    tip, direction = line[-1], line[-1] - line[-2]
+    length = float(np.linalg.norm(line[-1] - line[0]))
+    head_length = 3.6 * stroke_px
+    polyline = _fixed_point(line)
+    if length < 1.5 * head_length:
+        cv2.polylines(canvas, [polyline], False, _SHADOW_BGR, outline, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.polylines(canvas, [polyline], False, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        _dot(canvas, tip, 1.4 * stroke_px, colour)
+        return
+    along = direction / max(float(np.linalg.norm(direction)), 1e-9)
+    across = np.array([-along[1], along[0]])
+    barbs = tip - head_length * along
+    arrow = _fixed_point(np.stack([tip, barbs + 0.45 * head_length * across, barbs - 0.45 * head_length * across]))
+    shaft = _fixed_point(np.concatenate([line[:-1], (tip - 0.8 * head_length * along)[None]]))
+    cv2.polylines(canvas, [shaft], False, _SHADOW_BGR, outline, cv2.LINE_AA, _SUBPIXEL_BITS)
+    cv2.polylines(canvas, [arrow], True, _SHADOW_BGR, outline - thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    cv2.polylines(canvas, [shaft], False, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    cv2.fillConvexPoly(canvas, arrow, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _dot(canvas: ImageArray, centre: FloatArray, radius_px: float, colour: Colour) -> None:
+    scale = 1 << _SUBPIXEL_BITS
+    x, y = (int(v) for v in _fixed_point(centre[None])[0])
+    for radius, paint in ((radius_px + max(1.0, 0.4 * radius_px), _SHADOW_BGR), (radius_px, colour)):
+        cv2.circle(canvas, (x, y), round(radius * scale), paint, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _fixed_point(pixels: FloatArray) -> npt.NDArray[np.int32]:
+    """(N, 2) pixels as OpenCV's fixed-point integers, kept out of the range that would overflow."""
+    kept = np.clip(np.nan_to_num(pixels, nan=-_LARGEST_COORDINATE), -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
+    return np.round(kept * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+
+
+def _face_size(box: npt.NDArray[np.floating]) -> float:
+    """Geometric mean of a (4,) LTRB box's sides in pixels."""
+    width, height = max(float(box[2] - box[0]), 1.0), max(float(box[3] - box[1]), 1.0)
+    return float(np.sqrt(width * height))
+
+
+def _stroke(canvas: ImageArray, box: npt.NDArray[np.floating]) -> float:
+    """Width of the axes in pixels: grows with the face, slower than it, and with the image."""
+    image_share = 0.0016 * float(np.hypot(*canvas.shape[:2]))
+    return float(np.clip(0.022 * _face_size(box), max(1.2, 0.7 * image_share), max(2.5, 3.5 * image_share)))
+
+
+def _draw_landmarks(canvas: ImageArray, head: HeadPose) -> None:
+    """Blends soft dots into the image; near landmarks are lighter and denser than far ones.
+
+    A thousand anti-aliased circles would cost OpenCV many times what the network's crop costs, so the dots are
+    written into a coverage mask, ring by ring from outside in, and the touched pixels are blended at once.
+    """
+    pixels = np.asarray(head.landmarks_image, np.float64)
+    depth = np.asarray(head.landmarks_camera, np.float64)[:, 2]
+    height, width = canvas.shape[:2]
+    radius = float(np.clip(0.0046 * _face_size(head.box), 0.5, 5.0))
+    reach = int(np.ceil(radius + 0.5))
+    finite = np.isfinite(pixels).all(axis=1) & np.isfinite(depth)
+    inside = finite & (np.abs(pixels[:, 0] - 0.5 * width) < 0.5 * width + reach)
+    inside &= np.abs(pixels[:, 1] - 0.5 * height) < 0.5 * height + reach
+    if not inside.any():
+        return
+    nearness = 1.0 - np.clip((depth - depth[finite].min()) / max(np.ptp(depth[finite]), 1e-6), 0.0, 1.0)
+    # Far ones first: where two dots overlap the nearer is written last and stays.
+    order = np.flatnonzero(inside)[np.argsort(nearness[inside])]
+    pixels, nearness = pixels[order], nearness[order]
+    left, top = np.maximum(np.floor(pixels.min(axis=0)).astype(int) - reach, 0)
+    right, bottom = np.minimum(np.ceil(pixels.max(axis=0)).astype(int) + reach + 1, [width, height])
+    if left >= right or top >= bottom:
+        return
+    cover, near = _dot_coverage(pixels - [left, top], nearness, radius, (bottom - top, right - left))
+    _blend(canvas[top:bottom, left:right], cover, near)
+
+
+def _dot_coverage(
+    pixels: FloatArray, nearness: FloatArray, radius: float, size: tuple[int, int]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """(H, W) coverage 0..1 of discs with a soft edge, and the nearness 0..1 of the disc that covers a pixel."""
+    reach = int(np.ceil(radius + 0.5))
+    cover = np.zeros((size[0] + 2 * reach, size[1] + 2 * reach), np.float32)
+    near = np.zeros_like(cover)
+    base = np.round(pixels).astype(np.intp)
+    offsets = [(dx, dy) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
+    offsets = [offset for offset in offsets if np.hypot(*offset) <= radius + 1.0]
+    for dx, dy in sorted(offsets, key=lambda offset: -np.hypot(*offset)):
+        cell = base + [dx, dy]
+        distance = np.hypot(*(cell - pixels).T)
+        strength = np.clip(radius + 0.5 - distance, 0.0, 1.0).astype(np.float32)
+        x = np.clip(cell[:, 0] + reach, 0, cover.shape[1] - 1)
+        y = np.clip(cell[:, 1] + reach, 0, cover.shape[0] - 1)
+        stronger = strength > cover[y, x]
+        cover[y[stronger], x[stronger]] = strength[stronger]
+        near[y[stronger], x[stronger]] = nearness[stronger]
+    kept = slice(reach, reach + size[0]), slice(reach, reach + size[1])
+    return cover[kept], near[kept]
+
+
+def _blend(region: ImageArray, cover: npt.NDArray[np.float32], near: npt.NDArray[np.float32]) -> None:
+    """Mixes the landmarks' colour into the touched pixels of a (h, w, 3) view, in place."""
+    y, x = np.nonzero(cover)
+    nearness = near[y, x][:, None]
+    alpha = cover[y, x][:, None] * (0.45 + 0.5 * nearness)
+    colour = _LANDMARK_FAR_BGR + nearness * (_LANDMARK_NEAR_BGR - _LANDMARK_FAR_BGR)
+    region[y, x] = (region[y, x] * (1.0 - alpha) + colour * alpha + 0.5).astype(np.uint8)
+
+
+def _draw_box(canvas: ImageArray, box: npt.NDArray[np.floating], colour: Colour) -> None:
+    """Four corner brackets: they frame the face without hiding it."""
+    if not np.all(np.isfinite(box)):
+        return
+    left, top, right, bottom = (float(v) for v in box)
+    arm = 0.16 * _face_size(box)
+    thickness = max(1, round(0.55 * _stroke(canvas, box)))
+    corners = ((left, top, 1, 1), (right, top, -1, 1), (right, bottom, -1, -1), (left, bottom, 1, -1))
+    brackets = [
+        _fixed_point(np.array([[x, y + sy * arm], [x, y], [x + sx * arm, y]])) for x, y, sx, sy in corners
+    ]
+    for paint, width in ((_SHADOW_BGR, thickness + 2), (colour, thickness)):
+        cv2.polylines(canvas, brackets, False, paint, width, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _draw_label(canvas: ImageArray, item: IdentifiedHead) -> None:
+    """Identity and distance on a plate below the box, where the upward axis never is; above it where the image ends."""
+    box = np.asarray(item.head.box, np.float64)
+    if not np.all(np.isfinite(box)):
+        return
+    height, width = canvas.shape[:2]
+    distance_m = float(np.linalg.norm(item.head.camera_T_face[:3, 3]))
+    text = f"#{item.id}  {distance_m:.2f} m"
+    scale = float(np.clip(0.0028 * _face_size(box), 0.00065 * height, 0.0016 * height))
+    scale = max(scale, 0.32)
+    thickness = max(1, round(1.3 * scale))
+    (text_width, text_height), baseline = cv2.getTextSize(text, _FONT, scale, thickness)
+    margin = max(3, round(0.45 * text_height))
+    plate_width, plate_height = text_width + 2 * margin, text_height + 2 * margin
+    gap = max(2, margin // 2)
+    left = int(np.clip(box[0], 0, max(width - plate_width, 0)))
+    top = box[3] + gap
+    if top + plate_height > height:
+        top = box[1] - gap - plate_height
+    top = int(np.clip(top, 0, max(height - plate_height, 0)))
+    plate = canvas[top : top + plate_height, left : left + plate_width]
+    plate[:] = cv2.addWeighted(plate, 0.35, np.full_like(plate, _SHADOW_BGR), 0.65, 0.0)
+    plate[:, : max(2, margin // 3)] = identity_colour(item.id)
+    baseline_point = (left + margin + margin // 3, top + margin + text_height)
+    cv2.putText(canvas, text, baseline_point, _FONT, scale, (245, 245, 245), thickness, cv2.LINE_AA)
