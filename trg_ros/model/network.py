@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trg_ros.errors import InputError
 from trg_ros.geometry import rotation_from_6d

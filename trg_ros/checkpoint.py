@@ -1,0 +1,286 @@
+"""One self-contained file: weights, architecture, landmark topology, conventions, provenance and measured errors.
+
+A checkpoint is a .safetensors file. Its tensors are the network's state (`model.*`) and the topology
+(`topology.*`); its metadata has one entry, `trg_ros`, a JSON object with the format version, the
+configuration and the information. Nothing in it can run code when it is loaded.
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from trg_ros.errors import CheckpointError, InputError
+from trg_ros.model import TRG, Topology, TRGConfig
+from trg_ros.model.state import check_tensors, expected_state
+from trg_ros.release_import import read_release
+
+FORMAT_VERSION = 1
+METADATA_KEY = "trg_ros"
+DEFAULT_NAME = "default.safetensors"
+WEIGHTS_DIRECTORY = Path(__file__).parent / "weights"
+
+HEAD_CONVENTION = (
+    "head frame: x towards the person's left, y towards the chin, z from the nose into the head; identity rotation "
+    "is a head that looks straight into the camera; metres"
+)
+CROP_CONVENTION = (
+    "square crop of S x S px RGB from a box of side b: crop pixel i samples left + i*b/(S-1), zero outside the image; "
+    "box = 1.5 x the larger extent of the 68 landmarks, centred on the middle of their extent; /255, ImageNet mean "
+    "and std"
+)
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """Where the weights come from and what they may be expected to do.
+
+    name, version       which weights these are.
+    origin_convention   where the head frame's origin is.
+    crop_convention     how boxes and crops were made in training.
+    training_data       what they were trained on.
+    license             of the weights.
+    provenance          how they were made: commands, source files and their hashes.
+    measured_errors     results on held-out data, SI units unless the key says otherwise (see docs/training.md).
+    created             ISO 8601 date and time, UTC.
+    """
+
+    name: str
+    version: str = "1"
+    origin_convention: str = HEAD_CONVENTION
+    crop_convention: str = CROP_CONVENTION
+    training_data: str = ""
+    license: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    measured_errors: dict[str, Any] = field(default_factory=dict)
+    created: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "CheckpointInfo":
+        """:raises InputError: naming a field that is unknown, missing or of another type."""
+        types = {
+            f.name: dict if f.name in ("provenance", "measured_errors") else str
+            for f in dataclasses.fields(cls)
+        }
+        for name, value in values.items():
+            if name not in types:
+                raise InputError(f"checkpoint information has an unknown field {name!r}")
+            if not isinstance(value, types[name]):
+                raise InputError(
+                    f"checkpoint information: {name} must be a {types[name].__name__}, not {value!r}"
+                )
+        if not values.get("name"):
+            raise InputError("checkpoint information lacks a name")
+        return cls(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Everything needed to run a TRG network, and to know what it is."""
+
+    config: TRGConfig
+    topology: Topology
+    info: CheckpointInfo
+    state_dict: dict[str, Tensor]
+
+    def build_model(self, dtype: torch.dtype = torch.float32) -> TRG:
+        """The network in evaluation mode, on the CPU. Half precisions apply to the layers, never to the geometry.
+
+        :raises CheckpointError: when the tensors are not those of the configuration.
+        """
+        _check_state(self.config, self.topology, self.state_dict)
+        model = TRG(self.config, self.topology)
+        model.load_state_dict(self.state_dict)
+        model.requires_grad_(False).eval()
+        return model.double() if dtype == torch.float64 else model.set_compute_dtype(dtype)
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str], checkpoint: Checkpoint, dtype: torch.dtype = torch.float32
+) -> Path:
+    """Write a checkpoint, all of it or nothing.
+
+    :param dtype: of the stored weight matrices, float32 or float16; biases, statistics and the initial
+        state stay float32.
+    :raises CheckpointError: when the tensors don't fit the configuration or overflow in half precision, or the
+        file can't be written.
+    """
+    _check_state(checkpoint.config, checkpoint.topology, checkpoint.state_dict)
+    tensors = {f"model.{name}": _stored(name, value, dtype) for name, value in checkpoint.state_dict.items()}
+    for part in ("triangles", "sampled", "landmarks68", "flip"):
+        indices = getattr(checkpoint.topology, part)
+        if indices is not None:
+            tensors[f"topology.{part}"] = torch.from_numpy(indices.astype(np.int32))
+    created = checkpoint.info.created or datetime.datetime.now(datetime.timezone.utc).isoformat(
+        timespec="seconds"
+    )
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "config": checkpoint.config.to_dict(),
+        "info": dataclasses.replace(checkpoint.info, created=created).to_dict(),
+    }
+    try:
+        text = json.dumps(metadata, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint information must be plain JSON with finite numbers: {error}"
+        ) from error
+    return _write_atomically(Path(path), save(tensors, {METADATA_KEY: text}))
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read and check a checkpoint; its tensors come as float32.
+
+    :raises CheckpointError: when there is no such file, or it is damaged, of another kind, of a newer format, or
+        its tensors are not those of its configuration (naming them).
+    """
+    path = Path(path)
+    metadata, tensors = _read_safetensors(path)
+    description = _parse_metadata(path, metadata)
+    try:
+        config = TRGConfig.from_dict(description["config"])
+        info = CheckpointInfo.from_dict(description["info"])
+        topology = _read_topology(tensors)
+        state = {
+            name.removeprefix("model."): value.float() if value.is_floating_point() else value
+            for name, value in tensors.items()
+            if not name.startswith("topology.")
+        }
+        _check_state(config, topology, state)
+    except (InputError, CheckpointError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return Checkpoint(config, topology, info, state)
+
+
+def default_checkpoint_path() -> Path:
+    """The packaged weights: `default.safetensors`, or the only file there is.
+
+    :raises CheckpointError: when the package has none.
+    """
+    files = sorted(WEIGHTS_DIRECTORY.glob("*.safetensors"))
+    chosen = [file for file in files if file.name == DEFAULT_NAME] or files
+    if len(chosen) != 1:
+        raise CheckpointError(
+            f"{len(chosen) or 'no'} packaged weights in {WEIGHTS_DIRECTORY}; name a checkpoint file explicitly"
+        )
+    return chosen[0]
+
+
+def import_release(
+    state_dict_path: str | os.PathLike[str],
+    assets_dir: str | os.PathLike[str],
+    out_path: str | os.PathLike[str],
+) -> Path:
+    """Turn the paper's released weights into one of our checkpoints, in full precision.
+
+    :param state_dict_path: the release's `state_dict.bin`.
+    :param assets_dir: folder with its side files arkit_subsample.pkl, init_vtx_cam.pkl, kpt_ind.npy, triangles.npy.
+    :raises CheckpointError: when a file is missing, damaged or not the release's; nothing is written then.
+    """
+    release = read_release(Path(state_dict_path), Path(assets_dir))
+    info = CheckpointInfo(
+        name="TRG-Release",
+        origin_convention=f"{HEAD_CONVENTION}; origin: ARKit's face anchor, near the centre of the head",
+        training_data="as published by TRG's authors: ARKitFace, possibly with 300W-LP",
+        license="TRG-Release is MIT; its training sets are licensed for research only, ask their owners",
+        provenance=dict(release.sources),
+    )
+    checkpoint = Checkpoint(TRGConfig(), release.topology, info, release.state_dict)
+    return save_checkpoint(out_path, checkpoint)
+
+
+def _check_state(config: TRGConfig, topology: Topology, state: Mapping[str, Tensor]) -> None:
+    try:
+        expected = expected_state(config, topology)
+    except InputError as error:
+        raise CheckpointError(str(error)) from error
+    check_tensors(expected, state)
+
+
+def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    if not value.is_floating_point():
+        return value.detach().cpu().contiguous()
+    reduce = value.ndim > 1 and not name.startswith("initial_")
+    stored = value.detach().cpu().to(dtype if reduce else torch.float32).contiguous()
+    if not bool(torch.isfinite(stored).all()):
+        raise CheckpointError(f"{name} has values beyond the range of {dtype}; store it as float32")
+    return stored
+
+
+def _write_atomically(path: Path, content: bytes) -> Path:
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be written ({error.strerror})") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: {'a folder' if path.is_dir() else 'no such file'}; expected a .safetensors"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = sorted(file.keys())
+            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
+
+
+def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    if METADATA_KEY not in metadata:
+        raise CheckpointError(
+            f"{path}: a safetensors file, but not a trg_ros checkpoint (no metadata {METADATA_KEY!r}); "
+            "convert the paper's weights with `trg-headpose import-release`"
+        )
+    try:
+        description = json.loads(metadata[METADATA_KEY])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its metadata is not valid JSON ({error})") from error
+    if not isinstance(description, dict):
+        raise CheckpointError(f"{path}: its metadata must be a JSON object, not {type(description).__name__}")
+    version = description.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: checkpoint format {version!r}, this trg_ros reads {FORMAT_VERSION}; update trg_ros or the file"
+        )
+    for part in ("config", "info"):
+        if not isinstance(description.get(part), dict):
+            raise CheckpointError(f"{path}: its metadata has no {part!r}")
+    return description
+
+
+def _read_topology(tensors: Mapping[str, Tensor]) -> Topology:
+    parts = {
+        name.removeprefix("topology."): t.numpy()
+        for name, t in tensors.items()
+        if name.startswith("topology.")
+    }
+    missing = sorted({"triangles", "sampled", "landmarks68"} - parts.keys())
+    unknown = sorted(parts.keys() - {"triangles", "sampled", "landmarks68", "flip"})
+    if missing or unknown:
+        raise CheckpointError(f"its topology lacks {missing} and has unknown {unknown}")
+    return Topology(**parts)
