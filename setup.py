@@ -1,10 +1,9 @@
-"""`pip install .`: the Python modules and, where ROS 2 is found, its messages too (pyproject.toml has the rest).
+"""`pip install .`: the Python modules and, where ROS 2 is found, its messages too.
 
-colcon does not use this file but CMakeLists.txt, which the messages are built with here as well.
-
-The messages are built when a ROS 2 environment is sourced or its wheels are installed beside this Python.
-TRG_ROS_MESSAGES=1 insists on it, TRG_ROS_MESSAGES=0 leaves them out. Without them the estimator and the command line
-work and the node does not.
+pyproject.toml has the metadata. colcon does not use this file but CMakeLists.txt, which builds the messages.
+It builds them here as well, when a ROS 2 environment is sourced or its wheels are installed with this Python.
+TRG_ROS_MESSAGES=1 insists on that, TRG_ROS_MESSAGES=0 leaves them out. Without messages the estimator and the
+command line work and the node does not.
 """
 
 import os
@@ -23,8 +22,10 @@ NAME = "trg_ros"
 
 
 def ros_prefixes() -> list[Path]:
-    """Install prefixes with rosidl in them: of the sourced environment, or else of the wheels in this environment."""
-    candidates = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    """Install prefixes with rosidl in them: of the sourced environment, or else of the wheels in this one."""
+    candidates = [
+        Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix
+    ]
     candidates = candidates or [Path(sys.prefix)]
     if any((prefix / "share/rosidl_default_generators").is_dir() for prefix in candidates):
         return candidates
@@ -35,7 +36,9 @@ def build_messages_wanted() -> bool:
     """Whether this installation gets the ROS messages."""
     wish = os.environ.get("TRG_ROS_MESSAGES", "")
     if wish == "1" and not ros_prefixes():
-        raise SetupError("TRG_ROS_MESSAGES=1, but no ROS 2 was found: source it, or pip install the extra 'ros' first")
+        raise SetupError(
+            "TRG_ROS_MESSAGES=1, but no ROS 2 was found: source it, or pip install the extra 'ros' first"
+        )
     return wish != "0" and bool(ros_prefixes())
 
 
@@ -73,7 +76,10 @@ class BuildMessages(Command):
         built = next(prefix.glob(f"**/{NAME}/msg/__init__.py")).parent.parent
         target = Path(self.build_lib or "build/lib") / NAME
         shutil.copytree(
-            built / "msg", target / "msg", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.c", "__pycache__")
+            built / "msg",
+            target / "msg",
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("*.c", "__pycache__"),
         )
         for library in [*built.glob("*.so"), *(prefix / "lib").glob("*.so")]:
             shutil.copy2(library, target)
@@ -94,12 +100,13 @@ class BuildMessages(Command):
             "STATIC_ROSIDL_TYPESUPPORT_C": "rosidl_typesupport_fastrtps_c",
             "STATIC_ROSIDL_TYPESUPPORT_CPP": "rosidl_typesupport_fastrtps_cpp",
         }
-        for command in (
-            ["cmake", "-S", HERE, "-B", tree, *(f"-D{name}={value}" for name, value in options.items())],
-            ["cmake", "--build", tree, "--parallel"],
-            ["cmake", "--install", tree],
+        definitions = [f"-D{name}={value}" for name, value in options.items()]
+        for arguments in (
+            ["-S", str(HERE), "-B", str(tree), *definitions],
+            ["--build", str(tree)],
+            ["--install", str(tree)],
         ):
-            subprocess.run(command, check=True, env=environment)
+            subprocess.run(["cmake", *arguments], check=True, env=environment)
         return prefix
 
     def get_source_files(self) -> list[str]:

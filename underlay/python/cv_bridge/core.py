@@ -10,8 +10,14 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 _NUMPY_TO_CV = {
-    "uint8": "8U", "int8": "8S", "uint16": "16U", "int16": "16S", "int32": "32S", "float32": "32F", "float64": "64F",
-}  # fmt: skip
+    "uint8": "8U",
+    "int8": "8S",
+    "uint16": "16U",
+    "int16": "16S",
+    "int32": "32S",
+    "float32": "32F",
+    "float64": "64F",
+}
 
 
 class CvBridgeError(TypeError):
@@ -22,7 +28,7 @@ class CvBridge:
     """Converts between sensor_msgs images and numpy arrays as OpenCV uses them."""
 
     def imgmsg_to_cv2(self, img_msg: Image, desired_encoding: str = "passthrough") -> np.ndarray:
-        """:return: (H, W) or (H, W, C) array of the encoding's type; a view of the message where nothing is converted."""
+        """:return: (H, W) or (H, W, C) array of the encoding's type; a view where nothing is converted."""
         try:
             _, _, type_name, channels = to_cvtype(img_msg.encoding)
             image = _view(img_msg, np.dtype(type_name), channels)
@@ -32,8 +38,10 @@ class CvBridge:
         except (ImageError, ValueError, TypeError, cv2.error) as error:
             raise CvBridgeError(str(error)) from error
 
-    def cv2_to_imgmsg(self, cvim: np.ndarray, encoding: str = "passthrough", header: Header | None = None) -> Image:
-        """:param cvim: (H, W) or (H, W, C); `encoding` names what it holds, "passthrough" only its type (8UC3)."""
+    def cv2_to_imgmsg(
+        self, cvim: np.ndarray, encoding: str = "passthrough", header: Header | None = None
+    ) -> Image:
+        """:param cvim: (H, W) or (H, W, C); `encoding` "passthrough" names only the type (8UC3)."""
         channels = 1 if cvim.ndim == 2 else cvim.shape[2]
         if encoding == "passthrough":
             if cvim.dtype.name not in _NUMPY_TO_CV:
@@ -44,7 +52,9 @@ class CvBridge:
         except ImageError as error:
             raise CvBridgeError(str(error)) from error
         if (cvim.dtype.name, channels) != (type_name, encoding_channels):
-            raise CvBridgeError(f"encoding {encoding} is not an array of {cvim.dtype} with {channels} channels")
+            raise CvBridgeError(
+                f"encoding {encoding} is not an array of {cvim.dtype} with {channels} channels"
+            )
         message = Image(height=cvim.shape[0], width=cvim.shape[1], encoding=encoding)
         if header is not None:
             message.header = header
@@ -74,12 +84,12 @@ class CvBridge:
 
 
 def _view(message: Image, dtype: np.dtype, channels: int) -> np.ndarray:
-    """The pixels as (H, W) or (H, W, C), rows padded to `step` left out, in the byte order of this machine."""
+    """The pixels as (H, W) or (H, W, C), without the padding of rows, in the byte order of this machine."""
     row = message.width * channels * dtype.itemsize
     if message.step < row:
         raise ValueError(f"step {message.step} is too small for {message.width} pixels of {message.encoding}")
-    lines = np.frombuffer(message.data, np.uint8, message.height * message.step).reshape(message.height, message.step)
-    pixels = lines[:, :row]
+    lines = np.frombuffer(message.data, np.uint8, message.height * message.step)
+    pixels = lines.reshape(message.height, message.step)[:, :row]
     if message.step != row:
         pixels = np.ascontiguousarray(pixels)
     image = pixels.view(dtype)

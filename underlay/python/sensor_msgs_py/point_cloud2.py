@@ -103,4 +103,6 @@ def read_points_numpy(
     reshape_organized_cloud: bool = False,
 ) -> np.ndarray:
     """The points as a plain array (..., F); the fields must be of one type."""
-    return structured_to_unstructured(read_points(cloud, field_names, skip_nans, uvs, reshape_organized_cloud))
+    return structured_to_unstructured(
+        read_points(cloud, field_names, skip_nans, uvs, reshape_organized_cloud)
+    )
