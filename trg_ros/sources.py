@@ -133,7 +133,7 @@ class FolderSource(Source):
 
     def __init__(self, path: Path, loop: bool = False) -> None:
         """:raises InputError: for a folder without photos, or with a file that only pretends to be one."""
-        self.name = path.name
+        self.name = path.resolve().name
         self._loop = loop
         candidates = (entry for entry in path.iterdir() if not entry.name.startswith("."))
         photos = (entry for entry in candidates if entry.suffix.lower() in PHOTO_SUFFIXES and entry.is_file())

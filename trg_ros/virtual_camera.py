@@ -153,17 +153,11 @@ class VirtualCamera:
     def _shrunk(self, photo: ImageArray, camera: CameraModel) -> tuple[ImageArray, FloatArray]:
         """The photo no finer than the virtual camera ever sees it, so that sampling it does not alias."""
         scale = self._resting_focal * self.path.zoom / max(camera.fx, camera.fy)
-        K = np.array(camera.K, np.float64)
         if scale >= 0.75:
-            return photo, K
-        height, width = photo.shape[:2]
-        small_size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.resize(photo, small_size, interpolation=cv2.INTER_AREA)
-        ratio_x, ratio_y = small_size[0] / width, small_size[1] / height
-        # A pixel's centre has integer coordinates, so the image begins at -0.5.
-        K[0] = (K[0] + [0.0, 0.0, 0.5]) * ratio_x - [0.0, 0.0, 0.5]
-        K[1] = (K[1] + [0.0, 0.0, 0.5]) * ratio_y - [0.0, 0.0, 0.5]
-        return np.asarray(small, np.uint8), K
+            return photo, camera.K
+        small_camera = camera.scaled(scale)
+        small_size = small_camera.width, small_camera.height
+        return np.asarray(cv2.resize(photo, small_size, interpolation=cv2.INTER_AREA), np.uint8), small_camera.K
 
 
 def _check_photo(photo: ImageArray, camera: CameraModel) -> None:
@@ -176,7 +170,7 @@ def _check_photo(photo: ImageArray, camera: CameraModel) -> None:
             f"the photo has {photo.shape[1]}x{photo.shape[0]} pixels, its camera model "
             f"{camera.width}x{camera.height}; both have to agree"
         )
-    if camera.distortion_model != "none" and np.any(camera.distortion):
+    if camera.is_distorted:
         raise InputError(f"the virtual camera needs a photo without distortion, not {camera.distortion_model}")
 
 

@@ -1,0 +1,226 @@
+"""Photos, folders, videos and webcams in; bad ones refused by name."""
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+from trg_ros.errors import InputError
+from trg_ros.sources import natural_key, open_source
+
+
+@pytest.fixture
+def picture():
+    """(48, 64, 3) uint8 BGR with structure, so that JPEG and video keep something of it."""
+    y, x = np.mgrid[:48, :64]
+    return np.stack([4 * x, 5 * y, 2 * (x + y)], axis=2).astype(np.uint8)
+
+
+def write_video(path, frames=30, codec="mp4v", fps=10.0, size=(64, 48)):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, size)
+    assert writer.isOpened()
+    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3)).astype(np.uint8)
+    for index in range(frames):
+        writer.write(np.roll(noise, 3 * index, axis=1))
+    writer.release()
+    return path
+
+
+def with_exif_orientation(jpeg, orientation):
+    """A JPEG with a minimal EXIF segment behind its start marker."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    tiff = b"MM\x00\x2a\x00\x00\x00\x08" + struct.pack(">H", 1) + entry + b"\x00\x00\x00\x00"
+    body = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+def frames_of(spec, **options):
+    with open_source(spec, **options) as source:
+        return list(source)
+
+
+def test_photo(tmp_path, picture):
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    with open_source(str(tmp_path / "a.png")) as source:
+        assert (source.kind, source.length, source.fps, source.name) == ("photo", 1, None, "a.png")
+        (frame,) = source
+    assert np.array_equal(frame.image_bgr, picture)
+    assert (frame.stamp_s, frame.name, frame.index) == (0.0, "a.png", 0)
+
+
+@pytest.mark.parametrize("shift", [0, 2, 4, 8])
+def test_16_bit_photo_keeps_its_8_leading_bits(tmp_path, picture, shift):
+    picture[0, 0] = 255
+    cv2.imwrite(str(tmp_path / "deep.png"), picture.astype(np.uint16) << shift)
+    assert np.array_equal(frames_of(tmp_path / "deep.png")[0].image_bgr, picture)
+
+
+def test_grey_and_transparent_photos_become_bgr(tmp_path, picture):
+    cv2.imwrite(str(tmp_path / "grey.png"), picture[..., 0])
+    cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([picture, picture[..., 0]]))
+    cv2.imwrite(str(tmp_path / "grey16.tiff"), picture[..., 0].astype(np.uint16) * 257)
+    grey = np.repeat(picture[..., :1], 3, axis=2)
+    assert np.array_equal(frames_of(tmp_path / "grey.png")[0].image_bgr, grey)
+    assert np.array_equal(frames_of(tmp_path / "grey16.tiff")[0].image_bgr, grey)
+    assert np.array_equal(frames_of(tmp_path / "alpha.png")[0].image_bgr, picture)
+
+
+def test_exif_orientation_is_applied(tmp_path, picture):
+    upright = cv2.imencode(".jpg", picture)[1].tobytes()
+    (tmp_path / "upright.jpg").write_bytes(upright)
+    (tmp_path / "turned.jpg").write_bytes(with_exif_orientation(upright, 6))
+    expected = cv2.rotate(frames_of(tmp_path / "upright.jpg")[0].image_bgr, cv2.ROTATE_90_CLOCKWISE)
+    assert np.array_equal(frames_of(tmp_path / "turned.jpg")[0].image_bgr, expected)
+
+
+def test_a_photo_without_a_suffix_is_known_by_its_content(tmp_path, picture):
+    (tmp_path / "photo").write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+    assert frames_of(tmp_path / "photo")[0].image_bgr.shape == picture.shape
+
+
+def test_folder_in_natural_order(tmp_path, picture):
+    for name in ("10.png", "9.png", "B2.png", "b1.png", ".hidden.png"):
+        cv2.imwrite(str(tmp_path / name), picture)
+    (tmp_path / "notes.txt").write_text("not a photo")
+    (tmp_path / "sub.png").mkdir()
+    with open_source(tmp_path) as source:
+        assert (source.kind, source.length) == ("folder", 4)
+        assert [(frame.name, frame.index) for frame in source] == [
+            ("9.png", 0), ("10.png", 1), ("b1.png", 2), ("B2.png", 3),
+        ]  # fmt: skip
+
+
+def test_folder_loop_goes_on_counting(tmp_path, picture):
+    for name in ("1.png", "2.png"):
+        cv2.imwrite(str(tmp_path / name), picture)
+    with open_source(tmp_path, loop=True) as source:
+        seen = [(frame.name, frame.index) for frame, _ in zip(source, range(5), strict=False)]
+    assert seen == [("1.png", 0), ("2.png", 1), ("1.png", 2), ("2.png", 3), ("1.png", 4)]
+
+
+def test_natural_key():
+    assert sorted(["a10", "a9", "A1", "b", "a", "9", "10", "a9b"], key=natural_key) == [
+        "9", "10", "a", "A1", "a9", "a9b", "a10", "b",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "codec"), [("v.mp4", "mp4v"), ("v.avi", "MJPG"), ("v.mkv", "mp4v")])
+def test_video_stamps_come_from_the_container(tmp_path, name, codec):
+    path = write_video(tmp_path / name, frames=12, codec=codec, fps=8.0)
+    with open_source(path) as source:
+        assert (source.kind, source.length, source.fps) == ("video", 12, pytest.approx(8.0, rel=1e-3))
+        frames = list(source)
+    assert [frame.stamp_s for frame in frames] == pytest.approx([i / 8.0 for i in range(12)], abs=2e-3)
+    assert frames[0].image_bgr.shape == (48, 64, 3)
+
+
+def test_video_loop_never_goes_back_in_time(tmp_path):
+    path = write_video(tmp_path / "v.mp4", frames=5, fps=10.0)
+    with open_source(path, loop=True) as source:
+        frames = [frame for frame, _ in zip(source, range(13), strict=False)]
+    assert [frame.index for frame in frames] == list(range(13))
+    assert np.diff([frame.stamp_s for frame in frames]) == pytest.approx(np.full(12, 0.1), abs=2e-3)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("v.avi", "MJPG"), ("v.mkv", "mp4v")])
+def test_truncated_video_is_named_after_its_last_good_frame(tmp_path, name, codec):
+    data = write_video(tmp_path / name, frames=60, codec=codec).read_bytes()
+    (tmp_path / f"half_{name}").write_bytes(data[: len(data) // 2])
+    with open_source(tmp_path / f"half_{name}") as source:
+        frames = iter(source)
+        assert next(frames).index == 0
+        with pytest.raises(InputError, match=rf"half_{name}.*after \d+ of 60 frames"):
+            for _ in frames:
+                pass
+
+
+def bad_inputs(folder):
+    """Name -> path of something that no source can read."""
+    y, x = np.mgrid[:48, :64]
+    picture = np.stack([4 * x, 5 * y, 2 * (x + y)], axis=2).astype(np.uint8)
+    png, jpeg = (cv2.imencode(suffix, picture)[1].tobytes() for suffix in (".png", ".jpg"))
+    video = write_video(folder / "good.mp4").read_bytes()
+    content = {
+        "zero.jpg": b"",
+        "zero.mp4": b"",
+        "text.jpg": b"This is not a photo.\n" * 10,
+        "text.txt": b"This is not a video either.\n" * 100,
+        "playlist.m3u8": b"#EXTM3U\nhttp://localhost/video.ts\n",
+        "noise.bin": np.random.default_rng(0).integers(0, 255, 5000).astype(np.uint8).tobytes(),
+        "zeros.mp4": bytes(5000),
+        "truncated.png": png[: len(png) // 2],
+        "truncated.jpg": jpeg[: len(jpeg) // 2],
+        "thumbnail_only.jpg": with_exif_orientation(jpeg, 1)[:60],
+        "signature.jpg": jpeg[:4],
+        "signature.png": png[:8],
+        "truncated.mp4": video[: len(video) // 2],
+        "beginning.mp4": video[:300],
+    }
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    cv2.imwrite(str(folder / "float.tiff"), picture.astype(np.float32))
+    (folder / "no_photos").mkdir()
+    (folder / "no_photos" / "notes.txt").write_text("nothing to see")
+    (folder / "one_bad").mkdir()
+    cv2.imwrite(str(folder / "one_bad" / "good.png"), picture)
+    (folder / "one_bad" / "bad.png").write_bytes(b"not a photo at all")
+    return [*content, "float.tiff", "no_photos", "one_bad", "missing.jpg", "missing_folder/video.mp4"]
+
+
+def test_bad_inputs_are_named(tmp_path):
+    for name in bad_inputs(tmp_path):
+        with pytest.raises(InputError) as raised:
+            frames_of(tmp_path / name)
+        message = str(raised.value)
+        assert name.split("/")[0] in message, name
+        assert "\n" not in message
+
+
+@pytest.mark.parametrize("spec", [-1, 9999, "9999", "", "  ", "rtsp://camera/stream", "a\0b", None, 1.5, True])
+def test_impossible_sources(spec):
+    with pytest.raises(InputError):
+        frames_of(spec)
+
+
+def test_a_file_of_a_webcams_name_wins(tmp_path, picture, monkeypatch):
+    (tmp_path / "0").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    monkeypatch.chdir(tmp_path)
+    assert frames_of("0")[0].image_bgr.shape == picture.shape
+
+
+class FakeWebcam:
+    """A cv2.VideoCapture that delivers three frames and is unplugged then."""
+
+    def __init__(self, device):
+        self.left = 3
+        self.released = False
+
+    def isOpened(self):  # noqa: N802 - OpenCV's name
+        return True
+
+    def get(self, _):
+        return 0.0
+
+    def set(self, *_):
+        return True
+
+    def read(self):
+        self.left -= 1
+        return (self.left >= 0, np.zeros((48, 64, 3), np.uint8) if self.left >= 0 else None)
+
+    def release(self):
+        self.released = True
+
+
+def test_webcam_stamps_grow_and_unplugging_is_an_error(monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", FakeWebcam)
+    stamps = []
+    with open_source(0) as source, pytest.raises(InputError, match="webcam 0 delivers no frame any more after 3"):
+        stamps.extend(frame.stamp_s for frame in source)
+    with open_source("0") as source:
+        frames = iter(source)
+        stamps = [next(frames).stamp_s for _ in range(3)]
+        capture = source._capture
+    assert stamps[0] == 0.0 and stamps == sorted(stamps)
+    assert capture.released

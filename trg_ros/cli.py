@@ -1,0 +1,91 @@
+"""`trg-headpose`: one subcommand per module of `trg_ros.commands`.
+
+A command's module has `add_arguments(parser)` and `main(args) -> int`. It is imported only when it is the one that was
+asked for, so that `--help` needs neither torch nor a second of patience.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import NoReturn
+
+from trg_ros import __version__
+from trg_ros.errors import TrgRosError
+
+_PROGRAM = "trg-headpose"
+_USER_ERROR = 2
+_INTERRUPTED = 130
+
+_COMMANDS = {
+    "run": "head poses of a photo, a folder of photos, a video or a webcam",
+    "info": "what a checkpoint is: architecture, conventions, licence, measured errors",
+    "import-release": "turn the paper's released weights into a checkpoint",
+    "render": "render labelled heads for training",
+    "train": "train a network",
+    "evaluate": "measure a checkpoint on a data set",
+    "benchmark": "measure the speed on this machine",
+    "export": "write a checkpoint's network as ONNX",
+}
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of repeating the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_USER_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line; returns the exit status: 0, 2 for anything the user can mend, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # FFmpeg's remarks about damaged files would bury the one line that names the file.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    try:
+        args = _parser(arguments).parse_args(arguments)
+        return int(import_module(_module(args.command)).main(args))
+    except TrgRosError as error:
+        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return _USER_ERROR
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "trg_ros":
+            raise
+        print(f"{_PROGRAM}: error: the Python package '{error.name}' is missing; install it", file=sys.stderr)
+        return _USER_ERROR
+    except KeyboardInterrupt:
+        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # `trg-headpose info | head` closes our output early; say nothing at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser, with the arguments of that command only which is going to run."""
+    parser = _OneLineParser(
+        prog=_PROGRAM, description="Metric 6DoF head pose from one RGB camera, with TRG (ECCV 2024)."
+    )
+    parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    asked_for = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, summary in _COMMANDS.items():
+        if find_spec(_module(name)) is None:
+            continue
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == asked_for:
+            import_module(_module(name)).add_arguments(command)
+    return parser
+
+
+def _module(command: str) -> str:
+    return f"trg_ros.commands.{command.replace('-', '_')}"
