@@ -76,7 +76,7 @@ $(STAMPS)/tf2_msgs.done: $(wildcard underlay/tf2_msgs/* underlay/tf2_msgs/msg/*)
 	@touch $@
 
 # The folders: a new launch file, configuration or script has to be linked into $(VENV), too.
-$(STAMPS)/trg_ros.done: CMakeLists.txt package.xml $(wildcard cmake/* msg/*) msg launch config scripts | $(STAMPS)/python
+$(STAMPS)/trg_ros.done: CMakeLists.txt package.xml $(wildcard cmake/* msg/* launch config scripts) | $(STAMPS)/python
 	@echo "building trg_ros.msg"
 	@$(call build_messages,.,trg_ros)
 	@# pip would take rosidl's metadata for an installation of its own and remove the messages with it.

@@ -1,0 +1,148 @@
+"""Head poses from a camera.
+
+ros2 launch trg_ros headpose.launch.py image:=/camera/image_raw
+ros2 launch trg_ros headpose.launch.py source:=photo.jpg rviz:=true    (a photo, video, folder or webcam index)
+ros2 launch trg_ros headpose.launch.py --show-args
+"""
+
+import os
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch_ros.actions import Node
+
+PACKAGE_SHARE = Path(__file__).resolve().parents[1]
+
+ARGUMENTS = {
+    "image": ("image", "Topic of the images."),
+    "camera_info": ("", "Topic of the calibration; empty: camera_info beside the images."),
+    "detections": ("detections", "Topic of face boxes, for the parameter 'detector: topic'."),
+    "namespace": ("", "Namespace of the node."),
+    "name": ("headpose", "Name of the node; its topics are below it."),
+    "params_file": (str(PACKAGE_SHARE / "config" / "headpose.yaml"), "Parameters of the node, a YAML file."),
+    "device": ("", "Where the network runs: auto, cpu, cuda or cuda:<n>; empty: as in params_file."),
+    "checkpoint": ("", "Weights, a .safetensors file; empty: as in params_file."),
+    "use_sim_time": ("false", "Take the time from /clock."),
+    "large_images": ("true", "Shared memory for large images (config/fastdds_large_images.xml) with Fast DDS."),
+    "log_level": ("info", "debug, info, warn, error or fatal."),
+    "rviz": ("false", "Start RViz with config/headpose.rviz."),
+    "fixed_frame": ("camera", "RViz: the frame to draw in, the camera's."),
+    "source": ("", "Play this photo, video, folder or webcam index to the image topic; empty: there is a camera."),
+    "source_fov_deg": ("60.0", "Horizontal field of view of the source in degrees, when it has no calibration."),
+}
+
+# Image buffers of several MB are otherwise fetched from and returned to the kernel for every single message.
+MALLOC_SETTINGS = {
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "4294967295",
+    "MALLOC_TOP_PAD_": "67108864",
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments; what is started depends on their values."""
+    declarations = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*declarations, OpaqueFunction(function=start_nodes)])
+
+
+def start_nodes(context: LaunchContext) -> list[Node]:
+    """The head pose node and, when asked for, the video source and RViz."""
+    arguments = {name: context.launch_configurations[name] for name in ARGUMENTS}
+    image = arguments["image"]
+    camera_info = arguments["camera_info"] or str(Path(image).with_name("camera_info"))
+    inputs = [("image", image), ("camera_info", camera_info)]
+    nodes = [head_pose_node(arguments, inputs)]
+    if arguments["source"]:
+        nodes.append(video_source(arguments, inputs))
+    if is_true(arguments["rviz"]):
+        nodes.append(rviz(arguments, inputs))
+    return nodes
+
+
+def head_pose_node(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> Node:
+    """The node `headpose`; what was given on the command line overrides the file."""
+    given = {name: arguments[name] for name in ("device", "checkpoint") if arguments[name]}
+    return Node(
+        package="trg_ros",
+        executable="headpose_node",
+        namespace=arguments["namespace"],
+        name=arguments["name"],
+        parameters=[arguments["params_file"], {**given, **common_parameters(arguments)}],
+        remappings=[*inputs, ("detections", arguments["detections"])],
+        **process_options(arguments),
+    )
+
+
+def video_source(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> Node:
+    """A camera made from a file or a webcam."""
+    settings = {
+        "source": arguments["source"],
+        "fov_deg": float(arguments["source_fov_deg"]),
+        "frame_id": arguments["fixed_frame"],
+    }
+    return Node(
+        package="trg_ros",
+        executable="video_source",
+        namespace=arguments["namespace"],
+        parameters=[{**settings, **common_parameters(arguments)}],
+        remappings=inputs,
+        **process_options(arguments),
+    )
+
+
+def rviz(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> Node:
+    """RViz in the node's namespace: the topics in its file are relative to that and to the default node name."""
+    outputs = ("overlay", "landmarks", "landmark_cloud")
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=arguments["namespace"],
+        arguments=[
+            "-d",
+            str(PACKAGE_SHARE / "config" / "headpose.rviz"),
+            "-f",
+            arguments["fixed_frame"],
+        ],
+        parameters=[common_parameters(arguments)],
+        remappings=[*inputs, *((f"headpose/{topic}", f"{arguments['name']}/{topic}") for topic in outputs)],
+        **process_options(arguments),
+    )
+
+
+def common_parameters(arguments: dict[str, str]) -> dict[str, bool]:
+    """Parameters of every node."""
+    return {"use_sim_time": is_true(arguments["use_sim_time"])}
+
+
+def process_options(arguments: dict[str, str]) -> dict:
+    """Output, log level and environment of every node."""
+    return {
+        "output": "screen",
+        "ros_arguments": ["--log-level", arguments["log_level"]],
+        "additional_env": image_environment() if is_true(arguments["large_images"]) else {},
+    }
+
+
+def image_environment() -> dict[str, str]:
+    """Environment variables that make large images cheap; those that the user has set stay as they are."""
+    profile = str(PACKAGE_SHARE / "config" / "fastdds_large_images.xml")
+    wanted = {
+        "FASTDDS_DEFAULT_PROFILES_FILE": profile,
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,  # its name up to Humble
+        **MALLOC_SETTINGS,
+    }
+    return {name: value for name, value in wanted.items() if name not in os.environ}
+
+
+def is_true(value: str) -> bool:
+    """A launch argument as a truth value.
+
+    :raises ValueError: when it is neither true nor false
+    """
+    if value.lower() not in ("true", "false", "1", "0"):
+        raise ValueError(f"'{value}' is neither true nor false")
+    return value.lower() in ("true", "1")
