@@ -277,11 +277,10 @@ class WebcamSource(Source):
         self._capture.release()
 
 
-def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sorting key that reads digits as numbers and ignores case: a2 < A10 < b."""
     parts = re.split(r"(\d+)", name)
-    key: list[tuple[int, int | str]] = [(0, int(p)) if p.isdecimal() else (1, p.casefold()) for p in parts]
-    return (*key, (1, name))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts], name
 
 
 @contextmanager

@@ -61,7 +61,8 @@ def draw_heads(
     """Draws landmarks, box, axes, identity and distance of every head; far heads first.
 
     :param image_bgr: (H, W, 3) uint8 BGR; it is not changed.
-    :param heads: heads with identities, in the camera frame of this image.
+    :param heads: heads with identities, in the camera frame of this image; one with a pose or box that
+        isn't finite is left out.
     :param camera: the model of the camera that took the image.
     :param axes_length_m: length of the axes in metres.
     :returns: a new (H, W, 3) uint8 BGR image.
@@ -70,7 +71,8 @@ def draw_heads(
     if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
         raise InputError(f"an overlay needs an (H, W, 3) uint8 image, not {image_bgr.shape} {image_bgr.dtype}")
     canvas = np.array(image_bgr, np.uint8, order="C")
-    by_distance = sorted(heads, key=lambda item: -float(item.head.camera_T_face[2, 3]))
+    drawable = [item for item in heads if _is_finite(item.head)]
+    by_distance = sorted(drawable, key=lambda item: -float(item.head.camera_T_face[2, 3]))
     for item in by_distance:
         if landmarks:
             _draw_landmarks(canvas, item.head)
@@ -147,6 +149,10 @@ def _fixed_point(pixels: FloatArray) -> npt.NDArray[np.int32]:
     return np.round(kept * (1 << _SUBPIXEL_BITS)).astype(np.int32)
 
 
+def _is_finite(head: HeadPose) -> bool:
+    return bool(np.all(np.isfinite(head.camera_T_face)) and np.all(np.isfinite(head.box)))
+
+
 def _face_size(box: npt.NDArray[np.floating]) -> float:
     """Geometric mean of a (4,) LTRB box's sides in pixels."""
     width, height = max(float(box[2] - box[0]), 1.0), max(float(box[3] - box[1]), 1.0)
@@ -221,8 +227,6 @@ def _blend(region: ImageArray, cover: npt.NDArray[np.float32], near: npt.NDArray
 
 def _draw_box(canvas: ImageArray, box: npt.NDArray[np.floating], colour: Colour) -> None:
     """Four corner brackets: they frame the face without hiding it."""
-    if not np.all(np.isfinite(box)):
-        return
     left, top, right, bottom = (float(v) for v in box)
     arm = 0.16 * _face_size(box)
     thickness = max(1, round(0.55 * _stroke(canvas, box)))
@@ -237,8 +241,6 @@ def _draw_box(canvas: ImageArray, box: npt.NDArray[np.floating], colour: Colour)
 def _draw_label(canvas: ImageArray, item: IdentifiedHead) -> None:
     """Identity and distance on a plate below the box, where the upward axis never is; above it where the image ends."""
     box = np.asarray(item.head.box, np.float64)
-    if not np.all(np.isfinite(box)):
-        return
     height, width = canvas.shape[:2]
     distance_m = float(np.linalg.norm(item.head.camera_T_face[:3, 3]))
     text = f"#{item.id}  {distance_m:.2f} m"
