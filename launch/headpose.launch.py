@@ -1,7 +1,7 @@
 """Head poses from a camera.
 
 ros2 launch trg_ros headpose.launch.py image:=/camera/image_raw
-ros2 launch trg_ros headpose.launch.py source:=photo.jpg rviz:=true    (a photo, video, folder or webcam index)
+ros2 launch trg_ros headpose.launch.py source:=photo.jpg source_fov_deg:=50 rviz:=true
 ros2 launch trg_ros headpose.launch.py --show-args
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 PACKAGE_SHARE = Path(__file__).resolve().parents[1]
 
@@ -24,12 +25,17 @@ ARGUMENTS = {
     "device": ("", "Where the network runs: auto, cpu, cuda or cuda:<n>; empty: as in params_file."),
     "checkpoint": ("", "Weights, a .safetensors file; empty: as in params_file."),
     "use_sim_time": ("false", "Take the time from /clock."),
-    "large_images": ("true", "Shared memory for large images (config/fastdds_large_images.xml) with Fast DDS."),
+    "large_images": (
+        "true",
+        "Shared memory for large images (config/fastdds_large_images.xml) with Fast DDS.",
+    ),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "rviz": ("false", "Start RViz with config/headpose.rviz."),
-    "fixed_frame": ("camera", "RViz: the frame to draw in, the camera's."),
-    "source": ("", "Play this photo, video, folder or webcam index to the image topic; empty: there is a camera."),
-    "source_fov_deg": ("60.0", "Horizontal field of view of the source in degrees, when it has no calibration."),
+    "frame": ("camera_optical_frame", "The camera's frame, for RViz to draw in and for the source."),
+    "source": ("", "Play this photo, folder, video or webcam (its index) to the image topic."),
+    "source_fov_deg": ("0.0", "Horizontal field of view of the source, degrees; 0: unknown, so no poses."),
+    "source_camera_yaml": ("", "Calibration file of the source."),
+    "source_motion": ("none", "orbit: a virtual camera moves over the first picture of the source."),
 }
 
 # Image buffers of several MB are otherwise fetched from and returned to the kernel for every single message.
@@ -65,7 +71,7 @@ def start_nodes(context: LaunchContext) -> list[Node]:
 
 def head_pose_node(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> Node:
     """The node `headpose`; what was given on the command line overrides the file."""
-    given = {name: arguments[name] for name in ("device", "checkpoint") if arguments[name]}
+    given = {name: text(arguments[name]) for name in ("device", "checkpoint") if arguments[name]}
     return Node(
         package="trg_ros",
         executable="headpose_node",
@@ -80,9 +86,11 @@ def head_pose_node(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> 
 def video_source(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> Node:
     """A camera made from a file or a webcam."""
     settings = {
-        "source": arguments["source"],
+        "source": text(arguments["source"]),
         "fov_deg": float(arguments["source_fov_deg"]),
-        "frame_id": arguments["fixed_frame"],
+        "camera_yaml": text(arguments["source_camera_yaml"]),
+        "motion": text(arguments["source_motion"]),
+        "frame_id": text(arguments["frame"]),
     }
     return Node(
         package="trg_ros",
@@ -105,7 +113,7 @@ def rviz(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> Node:
             "-d",
             str(PACKAGE_SHARE / "config" / "headpose.rviz"),
             "-f",
-            arguments["fixed_frame"],
+            arguments["frame"],
         ],
         parameters=[common_parameters(arguments)],
         remappings=[*inputs, *((f"headpose/{topic}", f"{arguments['name']}/{topic}") for topic in outputs)],
@@ -116,6 +124,11 @@ def rviz(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> Node:
 def common_parameters(arguments: dict[str, str]) -> dict[str, bool]:
     """Parameters of every node."""
     return {"use_sim_time": is_true(arguments["use_sim_time"])}
+
+
+def text(value: str) -> ParameterValue:
+    """A parameter that stays a string even if it looks like a number, as a webcam's index does."""
+    return ParameterValue(value, value_type=str)
 
 
 def process_options(arguments: dict[str, str]) -> dict:
