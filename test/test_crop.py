@@ -1,0 +1,223 @@
+"""Crops: a point lands where the camera model says, whatever the lens; no aliasing; nothing outside the image."""
+
+import numpy as np
+import pytest
+
+from trg_ros.camera import CameraModel
+from trg_ros.crop import CropWindows, box_from_landmarks68, cut_crops, cut_windows, square_box
+from trg_ros.errors import InputError
+
+SIZE = 128
+FOLDING = CameraModel.pinhole(600, 610, 310, 250, 640, 480, [-0.3, 0.0, 0.0, 0.0, 0.0])
+CAMERAS = {
+    "none": CameraModel.pinhole(600, 600, 319.5, 239.5, 640, 480),
+    "anisotropic": CameraModel.pinhole(600, 470, 310, 250, 640, 480),
+    "plumb_bob": CameraModel.pinhole(600, 610, 310, 250, 640, 480, [-0.3, 0.1, 0.002, -0.001, 0.0]),
+    "rational_polynomial": CameraModel.pinhole(
+        600, 590, 310, 250, 640, 480, [0.6, -2.9, 0.0004, -0.0002, 1.6, 0.48, -2.7, 1.55]
+    ),
+    "equidistant": CameraModel.pinhole(270, 275, 322, 238, 640, 480, [0.05, -0.01, 0.003, -0.0005], "equidistant"),
+}
+
+
+def blobs(shape, centers, sigma):
+    """Image (H, W, 3) with round Gaussian blobs at sub-pixel centres (N, 2)."""
+    v, u = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
+    image = sum(np.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * sigma**2)) for x, y in centers)
+    return np.repeat(np.rint(240 * np.clip(image, 0, 1))[..., None], 3, axis=2).astype(np.uint8)
+
+
+def rendered_blob(camera, windows, center, sigma, reach):
+    """Image (H, W, 3) of a blob that is round in the crop of the only window, about one image pixel (2,).
+
+    Every image pixel within ``reach`` gets its brightness through its own ray, so the lens bends the blob as well.
+    """
+    image = np.zeros((camera.height, camera.width, 3), np.uint8)
+    u0, v0 = np.maximum(np.rint(center).astype(int) - reach, 0)
+    v, u = np.mgrid[v0 : min(v0 + 2 * reach, camera.height), u0 : min(u0 + 2 * reach, camera.width)]
+    offset = in_crop(windows, camera, np.stack([u, v], axis=-1)) - in_crop(windows, camera, center)
+    brightness = 240 * np.exp(-0.5 * (np.nan_to_num(offset, nan=1e3) ** 2).sum(axis=-1) / sigma**2)
+    image[v, u] = np.rint(brightness)[..., None]
+    return image
+
+
+def centroid(crop, near, radius):
+    """Centroid (x, y) of the brightness of crop (S, S, 3) within ``radius`` of ``near``."""
+    v, u = np.mgrid[: crop.shape[0], : crop.shape[1]]
+    weight = crop[..., 0] * ((u - near[0]) ** 2 + (v - near[1]) ** 2 < radius**2)
+    return np.array([(u * weight).sum(), (v * weight).sum()]) / weight.sum()
+
+
+def landing_errors(camera, windows, pixels):
+    """Where blobs at image pixels (N, 2) are in the only window's crop, minus where the camera model says, in crop px."""
+    errors = []
+    for pixel in pixels:
+        reach = int(np.ceil(24 / np.abs(in_crop(windows, camera, pixel + [1, 0]) - in_crop(windows, camera, pixel)).max()))
+        crop = cut_windows(rendered_blob(camera, windows, pixel, 6.0, reach), camera, windows, SIZE)[0]
+        expected = in_crop(windows, camera, pixel)
+        errors.append(centroid(crop, expected, 21) - expected)
+    return np.array(errors)
+
+
+def in_crop(windows, camera, pixels):
+    """Where image pixels (..., 2) belong in the crop of the only window, by the camera model alone."""
+    local = camera.rays(pixels) @ windows.camera_R_virtual[0]
+    plane = local[..., :2] / local[..., 2:]
+    return ((plane - windows.center[0]) / windows.size[0] + 0.5) * (SIZE - 1)
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+@pytest.mark.parametrize("box", [(250.3, 150.7, 377.3, 277.7), (40.6, 30.2, 190.9, 180.5), (330, 180, 630, 480)])
+def test_a_point_lands_where_the_model_says(name, box):
+    camera = CAMERAS[name]
+    windows = CropWindows.from_boxes(camera, [box])
+    left, top, right, bottom = box
+    fractions = np.array([[0.3, 0.3], [0.71, 0.34], [0.52, 0.53], [0.32, 0.69], [0.68, 0.72]])
+    pixels = [left, top] + fractions * [right - left, bottom - top] + [[0.13, 0.41]]
+    errors = landing_errors(camera, windows, pixels)
+    assert np.abs(errors.mean(axis=0)).max() < 0.01, "no offset"
+    assert np.abs(errors).max() < 0.04, "8-bit rounding and bilinear blur move a single blob's centroid this much"
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_positions_are_not_rounded(name):
+    """On a ramp of 64 grey values a pixel, half a grey value (8-bit rounding) is a hundredth of a pixel."""
+    camera = CAMERAS[name]
+    box = (200.3, 120.6, 391.3, 311.6)  # one image pixel a sample: where rounded positions would show
+    windows = CropWindows.from_boxes(camera, [box])
+    steps = np.linspace(-0.5, 0.5, 192)
+    plane = windows.center[0] + windows.size[0] * np.stack(np.meshgrid(steps, steps), axis=-1)
+    pixels = camera.project(windows.rays(plane[None]))[0]
+    v, u = np.mgrid[:480, :640]
+    for axis, ramp in enumerate((u, v)):
+        image = np.repeat(((ramp % 4) * 64).astype(np.uint8)[..., None], 3, axis=2)
+        crop = cut_windows(image, camera, windows, 192)[0, ..., 0].astype(float)
+        expected = (pixels[..., axis] % 4) * 64
+        smooth = expected < 3 * 64  # not where the ramp starts again
+        assert np.abs((crop - expected)[smooth]).max() < 0.51
+
+
+def test_release_convention_corner_to_corner():
+    """Pixel 0 is the box's left edge and pixel S - 1 its right edge (TRG.md, Inputs: Crop)."""
+    image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    crops, normalised, rotation = cut_crops(image, CAMERAS["none"], [[100, 50, 291, 241]], 192)
+    np.testing.assert_array_equal(crops[0], image[50:242, 100:292, ::-1])
+    np.testing.assert_allclose(normalised[0], [(195.5 - 319.5) / 600, (145.5 - 239.5) / 600, 191 / 600], rtol=1e-6)
+    np.testing.assert_array_equal(rotation[0], np.eye(3))
+
+
+def test_focal_lengths_that_differ_are_exact():
+    """The same scene through a camera with twice the horizontal focal length gives the same crop and window."""
+    pixels = np.array([[290.4, 200.2], [340.7, 260.9]])
+    square, wide = CAMERAS["none"], CameraModel.pinhole(1200, 600, 639.0, 239.5, 1280, 480)
+    wide_pixels = wide.project(np.concatenate([square.unproject(pixels), np.ones((2, 1))], axis=1))
+    first, box, _ = cut_crops(blobs((480, 640), pixels, 5), square, [[240, 160, 400, 320]], SIZE)
+    _, wide_box, _ = cut_crops(np.zeros((480, 1280, 3), np.uint8), wide, [[480, 160, 800, 320]], SIZE)
+    np.testing.assert_allclose(wide_box, box, rtol=1e-6)
+    v, u = np.mgrid[:480, :1280].astype(float)
+    stretched = sum(np.exp(-(((u - x) / 2) ** 2 + (v - y) ** 2) / 50) for x, y in wide_pixels)
+    second, _, _ = cut_crops(
+        np.repeat(np.rint(240 * stretched)[..., None], 3, 2).astype(np.uint8), wide, [[480, 160, 800, 320]], SIZE
+    )
+    assert np.abs(first.astype(int) - second).max() <= 6
+
+
+def test_half_outside_is_zero_there_and_right_here():
+    image = np.full((480, 640, 3), 200, dtype=np.uint8)
+    crops, _, _ = cut_crops(image, CAMERAS["none"], [[-100, 100, 100, 300], [540, 380, 740, 580], [900, 0, 1000, 100]], SIZE)
+    assert (crops[0, :, :62] == 0).all() and (crops[0, :, 66:] == 200).all()
+    assert (crops[1, :62, :62] == 200).all() and (crops[1, 66:] == 0).all() and (crops[1, :, 66:] == 0).all()
+    assert (crops[2] == 0).all()
+
+
+def test_twenty_pixel_face():
+    pixels = np.array([[305.4, 204.2]])
+    windows = CropWindows.from_boxes(CAMERAS["none"], [[295, 195, 315, 215]])
+    crop = cut_windows(blobs((480, 640), pixels, 1.2), CAMERAS["none"], windows, SIZE)[0]
+    expected = in_crop(windows, CAMERAS["none"], pixels)[0]
+    assert np.abs(centroid(crop, expected, 30) - expected).max() < 0.1, "0.1 crop pixels are 0.016 image pixels here"
+
+
+@pytest.mark.parametrize("side", [300, 640, 1500, 2100])
+def test_large_faces_dont_alias(side):
+    """One-pixel stripes in a 4K image average to grey, and points keep their place to 0.01 crop pixels."""
+    camera = CameraModel.pinhole(2500, 2500, 1919.5, 1079.5, 3840, 2160)
+    box = np.array([1200.5, 20.25, 1200.5 + side, 20.25 + side])
+    stripes = np.zeros((2160, 3840, 3), np.uint8)
+    stripes[:, ::2] = 255
+    crop = cut_crops(stripes, camera, [box], SIZE)[0][0].astype(float)
+    assert np.abs(crop[2:-2, 2:-2] - 127.5).max() < 45, "bilinear sampling alone would give 0 and 255"
+    windows = CropWindows.from_boxes(camera, [box])
+    errors = landing_errors(camera, windows, box[:2] + side * np.array([[0.31, 0.37], [0.66, 0.58], [0.5, 0.71]]))
+    assert np.abs(errors).max() < 0.025 and np.abs(errors.mean(axis=0)).max() < 0.01
+
+
+def test_batch_equals_one_by_one():
+    image = np.random.default_rng(1).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    boxes = np.array([[10, 10, 110, 110], [300, 200, 460, 360], [600, 400, 700, 500], [-30, 0, 50, 80]], float)
+    for camera in CAMERAS.values():
+        batch, normalised, _ = cut_crops(image, camera, boxes, 64)
+        for index, box in enumerate(boxes):
+            one, one_normalised, _ = cut_crops(image, camera, [box], 64)
+            np.testing.assert_array_equal(one[0], batch[index])
+            np.testing.assert_array_equal(one_normalised[0], normalised[index])
+    assert cut_crops(image, CAMERAS["none"], np.zeros((0, 4)), 64)[0].shape == (0, 64, 64, 3)
+
+
+def test_row_padding_and_channel_flips_dont_matter():
+    padded = np.random.default_rng(1).integers(0, 255, (480, 700, 3), dtype=np.uint8)
+    view = padded[:, 20:660][..., ::-1]
+    for camera in (CAMERAS["none"], CAMERAS["plumb_bob"]):
+        boxes = [[100, 100, 500, 420], [-20, 20, 90, 130]]
+        np.testing.assert_array_equal(
+            cut_crops(view, camera, boxes, 64)[0], cut_crops(np.ascontiguousarray(view), camera, boxes, 64)[0]
+        )
+
+
+def test_far_off_axis_the_virtual_camera_turns():
+    camera = CameraModel.pinhole(300, 300, 639.5, 479.5, 1280, 960, [0.0] * 4, "equidistant")
+    ray = np.array([np.sin(np.deg2rad(75)), 0.3, np.cos(np.deg2rad(75))])
+    center = camera.project(ray)
+    windows = CropWindows.from_boxes(camera, [[*(center - 30), *(center + 30)]])
+    np.testing.assert_allclose(windows.center, 0, atol=1e-9)
+    np.testing.assert_allclose(windows.camera_R_virtual[0][:, 2], ray / np.linalg.norm(ray), atol=1e-9)
+    np.testing.assert_allclose(windows.camera_R_virtual[0] @ windows.camera_R_virtual[0].T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(windows.camera_R_virtual[0]) == pytest.approx(1)
+    crop = cut_windows(blobs((960, 1280), center[None], 3), camera, windows, SIZE)[0]
+    np.testing.assert_allclose(centroid(crop, [63.5, 63.5], 40), 63.5, atol=0.1)
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_windows_and_boxes_are_inverse(name):
+    boxes = np.array([[250.0, 150, 350, 250], [60, 60, 160, 160]])
+    boxes = boxes if name != "anisotropic" else np.array([[250.0, 150, 370, 244]])
+    camera = CAMERAS[name]
+    windows = CropWindows.from_boxes(camera, boxes)
+    again = CropWindows.from_boxes(camera, windows.to_boxes(camera))
+    np.testing.assert_allclose(again.normalised, windows.normalised, rtol=2e-5, atol=1e-7)
+    if name == "none":
+        np.testing.assert_allclose(windows.to_boxes(camera), boxes, atol=1e-9)
+
+
+def test_window_of_landmarks_is_the_box_of_landmarks():
+    camera = CAMERAS["none"]
+    points = np.random.default_rng(4).normal([0.1, -0.05, 0.8], 0.04, (3, 68, 3))
+    windows = CropWindows.from_landmarks68(points)
+    np.testing.assert_allclose(windows.to_boxes(camera), box_from_landmarks68(camera.project(points)), atol=1e-6)
+    points[1, 7] = np.nan
+    assert CropWindows.from_landmarks68(points).valid.tolist() == [True, False, True]
+
+
+def test_boxes():
+    np.testing.assert_allclose(square_box([10, 20, 30, 80]), [-10, 20, 50, 80])
+    np.testing.assert_allclose(square_box([[0, 0, 10, 10]], 2), [[-5, -5, 15, 15]])
+    landmarks = np.zeros((68, 2)) + [100, 50]
+    landmarks[3] = [161, 70]
+    np.testing.assert_allclose(box_from_landmarks68(landmarks), [130.5 - 45.75, 60 - 45.75, 130.5 + 45.75, 60 + 45.75])
+    np.testing.assert_allclose(box_from_landmarks68(landmarks, truncate=True), [84, 14, 176, 105])
+
+
+@pytest.mark.parametrize("box", [[10, 10, 10, 10], [50, 50, 20, 20], [np.nan, 0, 10, 10], [1e6, 0, 2e6, 10]])
+def test_a_box_without_size_or_ray_is_refused(box):
+    with pytest.raises(InputError, match="box 0"):
+        cut_crops(np.zeros((480, 640, 3), np.uint8), FOLDING, [box], 64)

@@ -1,0 +1,196 @@
+"""Face box -> crop: square windows on the normalised plane, and one resampling of the raw image into each.
+
+The network looks at a face through a *virtual camera*: no distortion, unit focal length, the centre of the real
+camera, and its axes too unless the face is far off the optical axis (a fisheye, a very wide lens); then the virtual
+camera turns towards the face, and the pose that the network finds is turned back by ``camera_R_virtual``.
+A window is a square on that camera's normalised plane, so distortion and fx != fy are exact.
+
+Crop convention (the paper's release): pixel i of S samples the window at ``left + i * side / (S - 1)``, i = 0 being
+the left edge and S - 1 the right one; bilinear, zero outside the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trg_ros.camera import CameraModel
+from trg_ros.errors import InputError
+from trg_ros.resampling import sample_axis_aligned, sample_map
+
+Array = NDArray[np.float64]
+
+#: A face whose ray is further off the optical axis than this gets a virtual camera of its own.
+MAX_OFF_AXIS_DEG = 40.0
+#: Side of a TRG box over the larger extent of the 68 landmarks (TRG.md, "Inputs").
+LANDMARK_BOX_SCALE = 1.5
+
+
+@dataclass(frozen=True)
+class CropWindows:
+    """N square windows, each on the normalised plane of its virtual camera.
+
+    :param center: (N, 2) window centre (x/z, y/z) in the virtual camera.
+    :param size: (N,) side of the window, same unit. NaN marks a box that the lens has no rays for.
+    :param camera_R_virtual: (N, 3, 3) rotations from the virtual camera's axes to the real camera's.
+    """
+
+    center: Array
+    size: Array
+    camera_R_virtual: Array
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+    def __getitem__(self, index: NDArray | slice) -> CropWindows:
+        return CropWindows(self.center[index], self.size[index], self.camera_R_virtual[index])
+
+    @property
+    def normalised(self) -> NDArray[np.float32]:
+        """(N, 3) float32: centre x, centre y, side; what the network is told about its crop."""
+        return np.concatenate([self.center, self.size[:, None]], axis=1).astype(np.float32)
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(N,) whether the window is a real one: finite and larger than nothing."""
+        return np.isfinite(self.center).all(axis=1) & np.isfinite(self.size) & (self.size > 0)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[CropWindows]) -> CropWindows:
+        return cls(
+            np.concatenate([part.center for part in parts]),
+            np.concatenate([part.size for part in parts]),
+            np.concatenate([part.camera_R_virtual for part in parts]),
+        )
+
+    @classmethod
+    def from_boxes(cls, camera: CameraModel, boxes: ArrayLike, turn: bool = True) -> CropWindows:
+        """Windows of image boxes.
+
+        :param boxes: (N, 4) left, top, right, bottom in px. The window's side is the larger of the two extents,
+            measured in rays where the box's centre is.
+        :param turn: let virtual cameras turn towards faces far off the axis.
+        """
+        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        center_px = 0.5 * (boxes[:, :2] + boxes[:, 2:])
+        rays = camera.rays(center_px)
+        rotation = _virtual_rotation(rays) if turn else np.tile(np.eye(3), (len(boxes), 1, 1))
+        center = _on_virtual_plane(rays, rotation)
+        per_pixel = _plane_units_per_pixel(camera, center_px, rotation)
+        size = ((boxes[:, 2:] - boxes[:, :2]) * per_pixel).max(axis=1)
+        return cls(center, size, rotation)
+
+    @classmethod
+    def from_landmarks68(cls, landmarks68_camera: ArrayLike) -> CropWindows:
+        """Windows in TRG's box convention around 68 landmarks (N, 68, 3) in the camera frame, any unit of length."""
+        points = np.asarray(landmarks68_camera, dtype=np.float64)
+        middle = points.mean(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rotation = _virtual_rotation(middle / np.linalg.norm(middle, axis=1, keepdims=True))
+            plane = _on_virtual_plane(points, rotation[:, None])
+        low, high = plane.min(axis=1), plane.max(axis=1)
+        return cls(0.5 * (low + high), LANDMARK_BOX_SCALE * (high - low).max(axis=1), rotation)
+
+    def to_boxes(self, camera: CameraModel) -> Array:
+        """(N, 4) image boxes LTRB px, the inverse of :meth:`from_boxes`; square where fx = fy."""
+        center_px = camera.project(self.rays(self.center))
+        half = 0.5 * self.size[:, None] / _plane_units_per_pixel(camera, center_px, self.camera_R_virtual)
+        return np.concatenate([center_px - half, center_px + half], axis=1)
+
+    def rays(self, plane: Array) -> Array:
+        """Points (N, ..., 2) of the windows' normalised planes as points (N, ..., 3) in the camera frame."""
+        points = np.concatenate([plane, np.ones((*plane.shape[:-1], 1))], axis=-1)
+        shape = (len(self), *(1,) * (plane.ndim - 2), 3, 3)
+        return np.einsum("...ij,...j->...i", self.camera_R_virtual.reshape(shape), points)
+
+
+def cut_windows(image: NDArray[np.uint8], camera: CameraModel, windows: CropWindows, size: int) -> NDArray[np.uint8]:
+    """Crops (N, size, size, 3) of an image (H, W, 3), channels in the image's order; see the module for conventions.
+
+    Each crop is one resampling of the raw image. Where a face is larger than its crop, blocks of pixels are
+    averaged first, so that nothing aliases.
+    """
+    steps = np.linspace(-0.5, 0.5, size)
+    crops = np.zeros((len(windows), size, size, 3), dtype=np.uint8)
+    turned = np.abs(windows.camera_R_virtual - np.eye(3)).max(axis=(1, 2), initial=0) > 0
+    straight = windows.valid & ~turned & (not camera.is_distorted)
+    for index in np.flatnonzero(straight):
+        x = windows.center[index, 0] + windows.size[index] * steps
+        y = windows.center[index, 1] + windows.size[index] * steps
+        sample_axis_aligned(image, camera.cx + camera.fx * x, camera.cy + camera.fy * y, out=crops[index])
+    bent = np.flatnonzero(windows.valid & ~straight)
+    if len(bent):
+        chosen = windows[bent]
+        grid = np.stack(np.meshgrid(steps, steps), axis=-1)
+        plane = chosen.center[:, None, None] + chosen.size[:, None, None, None] * grid
+        for index, pixels in zip(bent, camera.project(chosen.rays(plane)), strict=True):
+            sample_map(image, pixels[..., 0], pixels[..., 1], out=crops[index])
+    return crops
+
+
+def cut_crops(
+    image_bgr: NDArray[np.uint8], camera: CameraModel, boxes: ArrayLike, size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float64]]:
+    """Cut the crops that the network expects.
+
+    :param image_bgr: (H, W, 3) uint8, of the camera's size.
+    :param boxes: (N, 4) TRG boxes LTRB px; they may leave the image.
+    :param size: side S of a crop in pixels.
+    :returns: crops (N, S, S, 3) uint8 RGB; box (N, 3) float32 on the normalised plane of the virtual camera
+        (centre x, centre y, side); camera_R_virtual (N, 3, 3).
+    :raises InputError: for a box without a ray or without a size.
+    """
+    windows = CropWindows.from_boxes(camera, boxes)
+    if not windows.valid.all():
+        index = int(np.argmin(windows.valid))
+        box = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)[index]
+        raise InputError(f"box {index} {box.tolist()} (left, top, right, bottom) has no size or lies where the lens sees nothing")
+    crops = cut_windows(image_bgr, camera, windows, size)
+    return np.ascontiguousarray(crops[..., ::-1]), windows.normalised, windows.camera_R_virtual
+
+
+def square_box(boxes: ArrayLike, scale: float = 1.0) -> Array:
+    """Square boxes (..., 4) LTRB about the centres of ``boxes``; side = ``scale`` times the larger side."""
+    boxes = np.asarray(boxes, dtype=np.float64)
+    center = 0.5 * (boxes[..., :2] + boxes[..., 2:])
+    half = 0.5 * scale * (boxes[..., 2:] - boxes[..., :2]).max(axis=-1, keepdims=True)
+    return np.concatenate([center - half, center + half], axis=-1)
+
+
+def box_from_landmarks68(landmarks68_px: ArrayLike, truncate: bool = False) -> Array:
+    """TRG's box (..., 4) LTRB px around 68 image landmarks (..., 68, 2): 1.5 times their larger extent.
+
+    :param truncate: cut the corners to whole pixels, as the paper's release does.
+    """
+    points = np.asarray(landmarks68_px, dtype=np.float64)
+    boxes = square_box(np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1), LANDMARK_BOX_SCALE)
+    return np.trunc(boxes) if truncate else boxes
+
+
+def _virtual_rotation(rays: Array) -> Array:
+    """camera_R_virtual (N, 3, 3) for faces along unit rays (N, 3): identity, or the shortest turn of z onto the ray."""
+    x, y, z = rays[:, 0], rays[:, 1], rays[:, 2]
+    rotation = np.tile(np.eye(3), (len(rays), 1, 1))
+    far = z < np.cos(np.deg2rad(MAX_OFF_AXIS_DEG))
+    if far.any():
+        x, y, z = x[far], y[far], z[far]
+        k = 1.0 / (1.0 + z)
+        turned = np.array([[1 - k * x * x, -k * x * y, x], [-k * x * y, 1 - k * y * y, y], [-x, -y, z]])
+        rotation[far] = np.moveaxis(turned, -1, 0)
+    return rotation
+
+
+def _on_virtual_plane(points: Array, camera_R_virtual: Array) -> Array:
+    """Camera-frame points (..., 3) -> the virtual normalised plane (..., 2); NaN behind the virtual camera."""
+    local = np.einsum("...ji,...j->...i", camera_R_virtual, points)
+    return local[..., :2] / np.where(local[..., 2:] > 1e-9, local[..., 2:], np.nan)
+
+
+def _plane_units_per_pixel(camera: CameraModel, center_px: Array, camera_R_virtual: Array) -> Array:
+    """(N, 2): length on the virtual plane of one pixel along u and of one along v, at pixels (N, 2)."""
+    offsets = 0.5 * np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    plane = _on_virtual_plane(camera.rays(center_px[:, None] + offsets), camera_R_virtual[:, None])
+    return np.linalg.norm(plane[:, 0::2] - plane[:, 1::2], axis=-1)
