@@ -1,0 +1,128 @@
+"""/diagnostics once a second, and a log line every five while an input is missing: which one, and the fix."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+if TYPE_CHECKING:
+    from builtin_interfaces.msg import Time
+    from rclpy.node import Node
+
+    from trg_ros.ros.inputs import Inputs
+    from trg_ros.ros.intrinsics import IntrinsicsStore
+    from trg_ros.ros.parameters import Settings
+    from trg_ros.ros.statistics import Statistics
+
+_SILENCE_S = 2.0
+"""An input that hasn't come for that long is missing."""
+
+
+@dataclass(frozen=True)
+class MissingInput:
+    """An input that should be there: its name in our graph and what to do."""
+
+    name: str
+    fix: str
+
+
+def missing_inputs(
+    node: Node, inputs: Inputs, intrinsics: IntrinsicsStore, statistics: Statistics, settings: Settings
+) -> list[MissingInput]:
+    """What the pipeline waits for; nothing while nobody listens to it."""
+    if inputs.open_for_s < _SILENCE_S:
+        return []
+    missing = []
+    image_type = f"sensor_msgs/msg/{inputs.image_type.__name__}"
+    if statistics.seconds_without_image > _SILENCE_S:
+        missing.append(MissingInput("image", _advice(node, "image", inputs.image_topic, image_type)))
+    if not intrinsics.received and settings.assume_fov_deg <= 0.0:
+        advice = _advice(node, "camera_info", inputs.camera_info_topic, "sensor_msgs/msg/CameraInfo")
+        missing.append(
+            MissingInput("camera_info", f"{advice}; or set assume_fov_deg to go on without a calibration")
+        )
+    if inputs.detections_topic and not inputs.boxes_received:
+        advice = _advice(node, "detections", inputs.detections_topic, "trg_ros/msg/FaceBoxArray")
+        missing.append(MissingInput("detections", f"{advice}; or set detector to auto"))
+    return missing
+
+
+def _advice(node: Node, name: str, topic: str, message_type: str) -> str:
+    publishers = node.get_publishers_info_by_topic(topic)
+    if not publishers:
+        seen = sorted(
+            other
+            for other, types in node.get_topic_names_and_types()
+            if message_type in types
+            and not other.startswith(node.get_fully_qualified_name() + "/")
+            and other != topic
+        )
+        candidates = f" (seen now: {', '.join(seen[:5])})" if seen else ""
+        return (
+            f"no {name}: nobody publishes {topic}; start the camera driver, or remap with "
+            f"--ros-args -r {name}:=<topic>{candidates}"
+        )
+    types = sorted({info.topic_type for info in publishers})
+    if message_type not in types:
+        carried = ", ".join(types)
+        return (
+            f"no {name}: {topic} carries {carried}, not {message_type}; remap {name}, or see image_transport"
+        )
+    return (
+        f"no {name}: {len(publishers)} publisher(s) on {topic}, but nothing arrives; is the driver running, "
+        "and does its QoS fit (image_reliability)?"
+    )
+
+
+@dataclass
+class Rates:
+    """Counts per second between two looks."""
+
+    _last_s: float = math.nan
+    _received: int = 0
+    _processed: int = 0
+
+    def update(self, now_s: float, received: int, processed: int) -> tuple[float, float]:
+        """(received, processed) per second since the last call; 0 at the first."""
+        elapsed = now_s - self._last_s
+        rates = (0.0, 0.0)
+        if elapsed > 0.0:
+            rates = (received - self._received) / elapsed, (processed - self._processed) / elapsed
+        self._last_s, self._received, self._processed = now_s, received, processed
+        return rates
+
+
+def diagnostic_array(
+    stamp: Time, name: str, level: bytes, message: str, hardware: str, values: dict[str, object]
+) -> DiagnosticArray:
+    """One status with its numbers, in the order given."""
+    status = DiagnosticStatus(
+        level=level,
+        name=name,
+        message=message,
+        hardware_id=hardware,
+        values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
+    )
+    array = DiagnosticArray(status=[status])
+    array.header.stamp = stamp
+    return array
+
+
+def judge(missing: list[MissingInput], problem: str, listening: bool) -> tuple[bytes, str]:
+    """(level, message) of an active node."""
+    if missing:
+        return DiagnosticStatus.WARN, "; ".join(item.fix for item in missing)
+    if problem:
+        return DiagnosticStatus.WARN, problem
+    if not listening:
+        return DiagnosticStatus.OK, "idle: nobody subscribes to an output"
+    return DiagnosticStatus.OK, "running"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.3f}"
+    return str(value)

@@ -1,0 +1,42 @@
+"""What goes into the pipeline and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from std_msgs.msg import Header
+
+if TYPE_CHECKING:
+    from trg_ros.camera import CameraModel
+    from trg_ros.tracking import TrackedHead
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image as it came, and the boxes that came for it."""
+
+    message: Any
+    """sensor_msgs/Image or CompressedImage."""
+    boxes: Any = None
+    """FaceBoxArray or Detection2DArray; None: find the faces ourselves."""
+    arrived_s: float = 0.0
+    """Seconds of the steady clock."""
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What one image gave; the one input of every output."""
+
+    header: Header
+    """Stamp and frame of the image."""
+    image_bgr: npt.NDArray[np.uint8]
+    """(H, W, 3) uint8 BGR; may be a view of the incoming message: read only."""
+    camera: CameraModel
+    heads: Sequence[TrackedHead]
+    intrinsics_assumed: bool
+    checkpoint: str
+    """Name of the weights."""

@@ -1,0 +1,107 @@
+"""The parameters of the node `headpose`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trg_ros.ros.parameter_table import ParameterTable, parameter
+
+
+@dataclass(frozen=True)
+class Settings(ParameterTable):
+    """The values of all parameters at one moment. `live` ones may change while the node is configured."""
+
+    checkpoint: str = parameter("", "Weights, a .safetensors file; empty: the packaged ones.")
+    device: str = parameter(
+        "auto",
+        "Where the network runs: auto, cpu, cuda or cuda:<n>. A device that is asked for by "
+        "name and is missing is an error.",
+        pattern=r"auto|cpu|cuda(:[0-9]{1,3})?",
+    )
+    backend: str = parameter("auto", "What runs the network; auto picks the fastest there is.")
+    threads: int = parameter(0, "CPU threads of the network; 0: the library's choice.", low=0, high=256)
+    detector: str = parameter(
+        "auto",
+        "Face detector; auto: the best that is installed; topic: boxes come from `detections`.",
+        choices=("auto", "libfacedetection", "yunet", "topic"),
+    )
+    detector_model: str = parameter(
+        "", "Detector model file (yunet: its ONNX file) or library; empty: search the usual places."
+    )
+    detection_interval: int = parameter(
+        5,
+        "Run the detector on every n-th frame; in between a face's box comes from its own landmarks.",
+        low=1,
+        high=10000,
+    )
+    detection_max_side: int = parameter(
+        320,
+        "Detect on the image reduced to this longer side, in pixels. Larger finds smaller faces, slower.",
+        low=64,
+        high=8192,
+    )
+    min_score: float = parameter(0.5, "Ignore detections below this score.", low=0.0, high=1.0)
+    max_faces: int = parameter(
+        8, "At most this many faces at a time; also the number of `~/face_<k>/pose` topics.", low=1, high=64
+    )
+    image_transport: str = parameter(
+        "raw", "raw: subscribe to `image`; compressed: to `image/compressed`.", choices=("raw", "compressed")
+    )
+    image_reliability: str = parameter(
+        "auto",
+        "QoS of the image subscription; auto: as the publisher offers.",
+        choices=("auto", "reliable", "best_effort"),
+    )
+    image_rectified: bool = parameter(
+        False,
+        "The image is rectified already (image_rect): use P of camera_info and no distortion.",
+        live=True,
+    )
+    assume_fov_deg: float = parameter(
+        0.0,
+        "Horizontal field of view in degrees to go on with when camera_info is missing or unusable; "
+        "every message then says `intrinsics_assumed`. 0: no poses without a calibration.",
+        low=0.0,
+        high=170.0,
+        live=True,
+    )
+    camera_info_timeout: float = parameter(
+        0.0,
+        "Seconds after which a camera_info no longer counts; 0: it stays valid until the next one.",
+        low=0.0,
+        high=3600.0,
+        live=True,
+    )
+    max_rate: float = parameter(
+        0.0,
+        "Process at most this many images per second; 0: as many as possible.",
+        low=0.0,
+        high=1000.0,
+        live=True,
+    )
+    publish_tf: bool = parameter(
+        True,
+        "Publish camera -> face_<k> and gaze_<k> on /tf. Whoever listens to "
+        "/tf then keeps the network running.",
+        live=True,
+    )
+    tf_prefix: str = parameter(
+        "", "Put before the names of the frames face_<k> and gaze_<k>.", pattern="[A-Za-z0-9_./-]*", live=True
+    )
+    publish_landmarks_in_faces: bool = parameter(
+        False, "Fill `landmarks` of ~/faces (15 kB a face); ~/landmark_cloud is cheaper.", live=True
+    )
+    marker_landmarks: bool = parameter(True, "~/landmarks: the dense landmarks as points.", live=True)
+    marker_axes: bool = parameter(
+        True, "~/landmarks: x red, y green, z blue at the bridge of the nose.", live=True
+    )
+    marker_mesh: bool = parameter(False, "~/landmarks: the face as triangles (some 10 ms a face).", live=True)
+    marker_point_size: float = parameter(
+        0.002, "~/landmarks: size of a point in metres.", low=0.0001, high=0.1, live=True
+    )
+    marker_axes_length: float = parameter(
+        0.1, "~/landmarks and ~/overlay: length of the axes in metres.", low=0.001, high=10.0, live=True
+    )
+    autostart: bool = parameter(
+        True, "Configure and activate at start; false: leave it to a lifecycle manager."
+    )

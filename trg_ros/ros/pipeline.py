@@ -1,0 +1,139 @@
+"""From one image to all outputs: decode, find the camera, estimate, publish. On the worker thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from std_msgs.msg import Header
+
+from trg_ros.errors import CameraError, TrgRosError
+from trg_ros.ros.boxes import boxes_from_message
+from trg_ros.ros.conversions import compressed_to_bgr, image_to_bgr
+from trg_ros.ros.frame import Frame, FrameResult
+
+if TYPE_CHECKING:
+    from trg_ros.estimator import HeadPoseEstimator
+    from trg_ros.ros.intrinsics import Intrinsics, IntrinsicsStore
+    from trg_ros.ros.log import ThrottledLog
+    from trg_ros.ros.parameters import Settings
+    from trg_ros.ros.publishers import Outputs
+    from trg_ros.ros.statistics import Statistics
+    from trg_ros.tracking import HeadTracker
+
+_GRACE_S = 1.0
+"""A camera_info that comes a moment after the first image is no reason to complain."""
+
+
+class Pipeline:
+    """Estimates the heads of one image after the other. Not thread safe: one worker calls it."""
+
+    def __init__(
+        self,
+        estimator: HeadPoseEstimator,
+        tracker: HeadTracker,
+        intrinsics: IntrinsicsStore,
+        outputs: Outputs,
+        statistics: Statistics,
+        log: ThrottledLog,
+        ros_time_s: Callable[[], float],
+    ) -> None:
+        self._estimator = estimator
+        self._tracker = tracker
+        self._intrinsics = intrinsics
+        self._outputs = outputs
+        self._statistics = statistics
+        self._log = log
+        self._ros_time_s = ros_time_s
+        self._stamp_s: float | None = None
+
+    def process(self, frame: Frame, settings: Settings) -> None:
+        """Publish what one image shows; an image that can't be used is counted and complained about."""
+        if not self._outputs.wanted(settings):
+            return
+        started_s = time.monotonic()
+        stamp_s = self._accept_stamp(frame)
+        if stamp_s is None:
+            self._statistics.count("repeated")
+            return
+        try:
+            result = self._estimate(frame, stamp_s, settings)
+        except CameraError as error:
+            self._refuse("camera_info", str(error), _GRACE_S)
+            return
+        except TrgRosError as error:
+            self._refuse("image", f"image skipped: {error}", 0.0)
+            return
+        self._outputs.publish(result, settings)
+        stamped = bool(result.header.stamp.sec or result.header.stamp.nanosec)
+        age_s = self._ros_time_s() - stamp_s if stamped else None
+        self._statistics.processed(time.monotonic() - started_s, age_s, len(result.heads))
+
+    def reset(self) -> None:
+        """Forget all tracks, and take back what viewers still show."""
+        self._tracker.reset()
+        self._outputs.clear()
+        self._stamp_s = None
+
+    def _accept_stamp(self, frame: Frame) -> float | None:
+        """The image's time in seconds, None if it was seen already. Going back in time starts afresh."""
+        stamp = frame.message.header.stamp
+        if not (stamp.sec or stamp.nanosec):
+            self._log.warn(
+                "stamp",
+                "images have stamp zero: no TF is published for them, and time between them is "
+                "measured on arrival; let the camera driver stamp its images",
+            )
+            return frame.arrived_s
+        stamp_s = stamp.sec + 1e-9 * stamp.nanosec
+        if stamp_s == self._stamp_s:
+            return None
+        if self._stamp_s is not None and stamp_s < self._stamp_s:
+            self._log.warn(
+                "jump",
+                f"image time went back by {self._stamp_s - stamp_s:.3f} s (a looped bag?): tracks start "
+                "afresh",
+            )
+            self._statistics.count("resets")
+            self.reset()
+        self._stamp_s = stamp_s
+        return stamp_s
+
+    def _estimate(self, frame: Frame, stamp_s: float, settings: Settings) -> FrameResult:
+        message = frame.message
+        image_bgr = image_to_bgr(message) if hasattr(message, "encoding") else compressed_to_bgr(message)
+        height, width = image_bgr.shape[:2]
+        frame_id = message.header.frame_id
+        intrinsics = self._intrinsics.for_image(message.header, width, height, settings, time.monotonic())
+        self._log.settled("camera_info")
+        boxes = None if frame.boxes is None else boxes_from_message(frame.boxes)[0]
+        heads = self._tracker.update(image_bgr, intrinsics.camera, stamp_s, boxes=boxes)
+        header = Header(stamp=message.header.stamp, frame_id=frame_id or intrinsics.frame_id)
+        self._explain(header, intrinsics)
+        return FrameResult(
+            header,
+            image_bgr,
+            intrinsics.camera,
+            heads,
+            intrinsics.assumed,
+            self._estimator.checkpoint.info.name,
+        )
+
+    def _explain(self, header: Header, intrinsics: Intrinsics) -> None:
+        if intrinsics.warning:
+            self._log.warn("intrinsics", intrinsics.warning, _GRACE_S)
+        else:
+            self._log.settled("intrinsics")
+        if not header.frame_id:
+            self._log.warn(
+                "frame_id",
+                "neither the image nor its camera_info has a frame_id: no TF is published; set the "
+                "camera driver's frame_id to the camera's optical frame",
+            )
+
+    def _refuse(self, key: str, text: str, after_s: float) -> None:
+        self._statistics.count("refused")
+        self._statistics.problem(text)
+        self._log.warn(key, text, after_s)
+        self._outputs.clear()

@@ -1,0 +1,185 @@
+"""The node's outputs, each lazy: built and published only while somebody subscribes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from geometry_msgs.msg import PoseStamped
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image, PointCloud2
+from tf2_ros import TransformBroadcaster
+from visualization_msgs.msg import MarkerArray
+
+from trg_ros.msg import HeadPoseArray
+from trg_ros.ros.conversions import image_message
+from trg_ros.ros.frame import FrameResult
+from trg_ros.ros.markers import FaceMarkers
+from trg_ros.ros.messages import head_pose_array, landmark_cloud, pose_stamped, transforms
+from trg_ros.visualization import draw_heads
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from rclpy.publisher import Publisher
+
+    from trg_ros.ros.parameters import Settings
+
+_QOS = QoSProfile(depth=5)
+_IMAGE_QOS = QoSProfile(depth=1)
+
+
+class Output(Protocol):
+    """One of the things the node can tell."""
+
+    def wanted(self, settings: Settings) -> bool:
+        """Whether anybody listens now."""
+
+    def publish(self, result: FrameResult, settings: Settings) -> None:
+        """Build and send it. Call it only when wanted."""
+
+    def clear(self) -> None:
+        """What was sent no longer holds; take back what would stay visible."""
+
+
+class _TopicOutput:
+    """An output with one publisher."""
+
+    def __init__(self, publisher: Publisher[Any]) -> None:
+        self._publisher = publisher
+
+    def wanted(self, settings: Settings) -> bool:
+        return self._publisher.get_subscription_count() > 0
+
+    def clear(self) -> None:
+        pass
+
+
+class _FacesOutput(_TopicOutput):
+    def publish(self, result: FrameResult, settings: Settings) -> None:
+        self._publisher.publish(head_pose_array(result, settings.publish_landmarks_in_faces))
+
+
+class _CloudOutput(_TopicOutput):
+    def publish(self, result: FrameResult, settings: Settings) -> None:
+        self._publisher.publish(landmark_cloud(result))
+
+
+class _OverlayOutput(_TopicOutput):
+    def publish(self, result: FrameResult, settings: Settings) -> None:
+        drawn = draw_heads(result.image_bgr, result.heads, result.camera)
+        self._publisher.publish(image_message(result.header, drawn))
+
+
+class _MarkersOutput(_TopicOutput):
+    def __init__(self, publisher: Publisher[Any], triangles: npt.NDArray[np.integer]) -> None:
+        super().__init__(publisher)
+        self._markers = FaceMarkers(triangles)
+
+    def publish(self, result: FrameResult, settings: Settings) -> None:
+        self._publisher.publish(self._markers.build(result, settings))
+
+    def clear(self) -> None:
+        if self._markers.shown:
+            self._publisher.publish(self._markers.clear())
+
+
+class _PosesOutput:
+    """One PoseStamped topic per slot."""
+
+    def __init__(self, publishers: list[Publisher[Any]]) -> None:
+        self._publishers = publishers
+
+    def wanted(self, settings: Settings) -> bool:
+        return any(publisher.get_subscription_count() > 0 for publisher in self._publishers)
+
+    def publish(self, result: FrameResult, settings: Settings) -> None:
+        for tracked in result.heads:
+            publisher = self._publishers[tracked.slot]
+            if publisher.get_subscription_count() > 0:
+                publisher.publish(pose_stamped(result.header, tracked))
+
+    def clear(self) -> None:
+        pass
+
+
+class _TransformsOutput:
+    """/tf, whoever of its many listeners it may be for. A transform that can't be right is not sent."""
+
+    def __init__(self, broadcaster: TransformBroadcaster) -> None:
+        self._broadcaster = broadcaster
+
+    def wanted(self, settings: Settings) -> bool:
+        return settings.publish_tf and self._broadcaster.pub_tf.get_subscription_count() > 0
+
+    def publish(self, result: FrameResult, settings: Settings) -> None:
+        stamp = result.header.stamp
+        # tf2 ignores a second transform with the same stamp: with zeros the first would stay for ever.
+        if result.heads and result.header.frame_id and (stamp.sec or stamp.nanosec):
+            self._broadcaster.sendTransform(transforms(result, settings.tf_prefix))
+
+    def clear(self) -> None:
+        pass
+
+
+class Outputs:
+    """All outputs of a node. Create and destroy it on the executor's thread."""
+
+    def __init__(
+        self, node: Node, max_faces: int, triangles: npt.NDArray[np.integer], on_matched: Callable[[], None]
+    ) -> None:
+        """`on_matched` is called when a subscriber comes or goes, where the distribution tells (not Humble).
+
+        :param triangles: (T, 3) indices into the dense landmarks.
+        """
+        self._node = node
+        self._publishers: list[Publisher[Any]] = []
+        self._on_matched = on_matched
+        self._broadcaster = TransformBroadcaster(node)
+        poses = [self._create(PoseStamped, f"~/face_{slot}/pose") for slot in range(max_faces)]
+        self.all: dict[str, Output] = {
+            "faces": _FacesOutput(self._create(HeadPoseArray, "~/faces")),
+            "poses": _PosesOutput(poses),
+            "tf": _TransformsOutput(self._broadcaster),
+            "landmarks": _MarkersOutput(self._create(MarkerArray, "~/landmarks"), triangles),
+            "landmark_cloud": _CloudOutput(self._create(PointCloud2, "~/landmark_cloud")),
+            "overlay": _OverlayOutput(self._create(Image, "~/overlay", _IMAGE_QOS)),
+        }
+
+    def _create(self, message_type: Any, topic: str, qos: QoSProfile = _QOS) -> Publisher[Any]:
+        publisher = self._node.create_publisher(
+            message_type, topic, qos, event_callbacks=_matched_event(self._on_matched)
+        )
+        self._publishers.append(publisher)
+        return publisher
+
+    def wanted(self, settings: Settings) -> list[str]:
+        """Names of the outputs that somebody listens to."""
+        return [name for name, output in self.all.items() if output.wanted(settings)]
+
+    def publish(self, result: FrameResult, settings: Settings) -> None:
+        """Send what is wanted, the small and urgent first."""
+        for output in self.all.values():
+            if output.wanted(settings):
+                output.publish(result, settings)
+
+    def clear(self) -> None:
+        """No face is known any more."""
+        for output in self.all.values():
+            output.clear()
+
+    def destroy(self) -> None:
+        """Take all topics off the graph."""
+        for publisher in self._publishers:
+            self._node.destroy_publisher(publisher)
+        self._node.destroy_publisher(self._broadcaster.pub_tf)
+        self._publishers.clear()
+
+
+def _matched_event(on_matched: Callable[[], None]) -> Any:
+    try:
+        from rclpy.event_handler import PublisherEventCallbacks
+    except ImportError:  # Humble: no matched events; the node polls
+        return None
+    return PublisherEventCallbacks(matched=lambda _status: on_matched())

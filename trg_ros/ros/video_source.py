@@ -1,0 +1,168 @@
+"""The node `video_source`: a photo, folder, video or webcam as Image + CameraInfo."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rclpy
+import rclpy.logging
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from trg_ros.camera import CameraModel, load_camera_yaml
+from trg_ros.errors import InputError, TrgRosError
+from trg_ros.ros.camera_info import info_from_camera_model
+from trg_ros.ros.conversions import image_message
+from trg_ros.ros.parameter_table import ParameterTable, parameter
+from trg_ros.sources import Source, open_source
+from trg_ros.virtual_camera import VirtualCamera
+
+_PHOTO_RATE = 10.0
+_QOS = QoSProfile(depth=2)
+
+
+@dataclass(frozen=True)
+class VideoSourceSettings(ParameterTable):
+    """The parameters of the node `video_source`."""
+
+    source: str = parameter("", "A photo, a folder of photos, a video file, or a webcam's index.")
+    rate: float = parameter(
+        0.0, "Images per second; 0: the video's own, 10 for photos.", low=0.0, high=1000.0
+    )
+    loop: bool = parameter(True, "Begin again at the end; a photo is repeated.")
+    frame_id: str = parameter(
+        "camera_optical_frame", "Frame of the images, an optical one: x right, y down, z forward."
+    )
+    fov_deg: float = parameter(
+        0.0,
+        "Horizontal field of view in degrees; 0: use camera_yaml, or say uncalibrated (K of zeros).",
+        low=0.0,
+        high=170.0,
+    )
+    camera_yaml: str = parameter("", "Calibration file of camera_calibration; it must have the images' size.")
+    motion: str = parameter(
+        "none",
+        "orbit: a virtual camera turns and zooms over the first picture; needs fov_deg or "
+        "camera_yaml of the picture.",
+        choices=("none", "orbit"),
+    )
+    width: int = parameter(640, "Width of the virtual camera's images in pixels.", low=16, high=8192)
+    height: int = parameter(480, "Height of the virtual camera's images in pixels.", low=16, high=8192)
+
+
+Picture = tuple[npt.NDArray[np.uint8], "CameraModel | None"]
+
+
+class VideoSourceNode(Node):
+    """Publishes `image` and `camera_info` with equal stamps at a steady rate.
+
+    :raises TrgRosError: by the constructor, for a source or calibration that can't be used.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        self._source: Source | None = None
+        super().__init__("video_source", **node_options)
+        self.settings = VideoSourceSettings.declare(self)
+        if not self.settings.source:
+            raise InputError(
+                "parameter 'source' is empty: give a photo, a folder, a video file or a webcam's index"
+            )
+        self.finished = False
+        source = self._source = open_source(self.settings.source, self.settings.loop)
+        rate = self.settings.rate or source.fps or _PHOTO_RATE
+        pictures = self._moving(source, rate) if self.settings.motion == "orbit" else self._still(source)
+        self._image = self.create_publisher(Image, "image", _QOS)
+        self._camera_info = self.create_publisher(CameraInfo, "camera_info", _QOS)
+        # What can't be read fails here, not later; the other pictures are fetched when they are due.
+        self._pictures = itertools.chain([next(pictures)], pictures)
+        self.create_timer(1.0 / rate, self._publish)
+        self.get_logger().info(
+            f"{source.kind} {source.name} at {rate:g} Hz on "
+            f"{self._image.topic_name} and {self._camera_info.topic_name}"
+        )
+
+    def destroy_node(self) -> None:
+        """Give the file or webcam back."""
+        if self._source is not None:
+            self._source.close()
+        super().destroy_node()
+
+    def _publish(self) -> None:
+        picture = next(self._pictures, None)
+        if picture is None:
+            self.get_logger().info("the source has ended")
+            self.finished = True
+            return
+        image, camera = picture
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.settings.frame_id)
+        info = info_from_camera_model(camera, image.shape[1], image.shape[0])
+        info.header = header
+        self._camera_info.publish(info)
+        if self._image.get_subscription_count() > 0:
+            self._image.publish(image_message(header, image))
+
+    def _still(self, source: Source) -> Iterator[Picture]:
+        for frame in source:
+            yield frame.image_bgr, self._calibration(frame.image_bgr)
+
+    def _moving(self, source: Source, rate: float) -> Iterator[Picture]:
+        """The first picture for ever, or one round of 10 s, seen by a camera that turns and zooms."""
+        photo = next(iter(source)).image_bgr
+        photo_camera = self._calibration(photo)
+        if photo_camera is None:
+            raise InputError("motion 'orbit' needs the picture's camera: give fov_deg or camera_yaml")
+        virtual = VirtualCamera(photo, photo_camera, (self.settings.width, self.settings.height))
+        index = 0
+        while self.settings.loop or index < 10.0 * rate:
+            view = virtual.frame(index / rate)
+            yield view.image_bgr, view.camera
+            index += 1
+
+    def _calibration(self, image: npt.NDArray[np.uint8]) -> CameraModel | None:
+        height, width = image.shape[:2]
+        if self.settings.camera_yaml:
+            camera = load_camera_yaml(self.settings.camera_yaml)
+            if (camera.width, camera.height) != (width, height):
+                raise InputError(
+                    f"camera_yaml describes {camera.width} x {camera.height} px, the picture has "
+                    f"{width} x {height}: give the calibration of this picture's camera and size"
+                )
+            return camera
+        if self.settings.fov_deg > 0.0:
+            return CameraModel.from_fov(self.settings.fov_deg, width, height)
+        return None
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run until the source ends, SIGINT or SIGTERM: status 0; 2 for a source that can't be used."""
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = VideoSourceNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while rclpy.ok() and not node.finished:
+            executor.spin_once()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except TrgRosError as error:
+        rclpy.logging.get_logger("video_source").fatal(str(error))
+        return 2
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The one thread that estimates: takes the newest frame, works, never queues."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from trg_ros.ros.frame import Frame
+from trg_ros.ros.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from trg_ros.ros.log import ThrottledLog
+    from trg_ros.ros.parameters import Settings
+    from trg_ros.ros.statistics import Statistics
+
+
+class Worker:
+    """Runs `process(frame, settings)` for the newest frame of a mailbox until stopped."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox[Frame],
+        process: Callable[[Frame, Settings], None],
+        settings: Callable[[], Settings],
+        statistics: Statistics,
+        log: ThrottledLog,
+    ) -> None:
+        self._mailbox = mailbox
+        self._process = process
+        self._settings = settings
+        self._statistics = statistics
+        self._log = log
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="headpose-worker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """Let it finish the frame at hand; False if that takes longer than `timeout_s` seconds."""
+        self._stopping.set()
+        self._mailbox.close()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            frame = self._mailbox.take()
+            if frame is None:  # closed
+                return
+            settings = self._settings()
+            started_s = time.monotonic()
+            self._guarded(frame, settings)
+            if settings.max_rate > 0.0:
+                self._stopping.wait(started_s + 1.0 / settings.max_rate - time.monotonic())
+
+    def _guarded(self, frame: Frame, settings: Settings) -> None:
+        """The last resort: whatever goes wrong with one frame, the next one is tried."""
+        try:
+            self._process(frame, settings)
+        except Exception as error:  # a robot's node must outlive a bug; it is logged in full and counted
+            if self._stopping.is_set():
+                return
+            self._statistics.count("failed")
+            self._statistics.problem(f"{type(error).__name__}: {error}")
+            self._log.error(
+                "worker", f"an image could not be processed, please report this:\n{traceback.format_exc()}"
+            )
