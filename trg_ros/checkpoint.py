@@ -1,4 +1,4 @@
-"""One self-contained file: weights, architecture, landmark topology, conventions, provenance and measured errors.
+"""One self-contained file: weights, architecture, topology, conventions, provenance and measured errors.
 
 A checkpoint is a .safetensors file. Its tensors are the network's state (`model.*`) and the topology
 (`topology.*`); its metadata has one entry, `trg_ros`, a JSON object with the format version, the
@@ -26,19 +26,21 @@ from trg_ros.model import TRG, Topology, TRGConfig
 from trg_ros.model.state import check_tensors, expected_state
 from trg_ros.release_import import read_release
 
+StrPath = str | os.PathLike[str]
+
 FORMAT_VERSION = 1
 METADATA_KEY = "trg_ros"
 DEFAULT_NAME = "default.safetensors"
 WEIGHTS_DIRECTORY = Path(__file__).parent / "weights"
 
 HEAD_CONVENTION = (
-    "head frame: x towards the person's left, y towards the chin, z from the nose into the head; identity rotation "
-    "is a head that looks straight into the camera; metres"
+    "head frame: x towards the person's left, y towards the chin, z from the nose into the head, metres; "
+    "a head that looks straight into the camera has no rotation"
 )
 CROP_CONVENTION = (
-    "square crop of S x S px RGB from a box of side b: crop pixel i samples left + i*b/(S-1), zero outside the image; "
-    "box = 1.5 x the larger extent of the 68 landmarks, centred on the middle of their extent; /255, ImageNet mean "
-    "and std"
+    "square crop of S x S px RGB from a box of side b: crop pixel i samples left + i*b/(S-1), zero outside "
+    "the image; box = 1.5 x the larger extent of the 68 landmarks, around the middle of their extent; "
+    "/255, ImageNet mean and std"
 )
 
 
@@ -52,7 +54,7 @@ class CheckpointInfo:
     training_data       what they were trained on.
     license             of the weights.
     provenance          how they were made: commands, source files and their hashes.
-    measured_errors     results on held-out data, SI units unless the key says otherwise (see docs/training.md).
+    measured_errors     results on held-out data; units are in the keys.
     created             ISO 8601 date and time, UTC.
     """
 
@@ -72,17 +74,14 @@ class CheckpointInfo:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CheckpointInfo":
         """:raises InputError: naming a field that is unknown, missing or of another type."""
-        types = {
-            f.name: dict if f.name in ("provenance", "measured_errors") else str
-            for f in dataclasses.fields(cls)
-        }
+        types: dict[str, type] = {entry.name: str for entry in dataclasses.fields(cls)}
+        types |= {"provenance": dict, "measured_errors": dict}
         for name, value in values.items():
             if name not in types:
                 raise InputError(f"checkpoint information has an unknown field {name!r}")
             if not isinstance(value, types[name]):
-                raise InputError(
-                    f"checkpoint information: {name} must be a {types[name].__name__}, not {value!r}"
-                )
+                kind = types[name].__name__
+                raise InputError(f"checkpoint information: {name} must be a {kind}, not {value!r}")
         if not values.get("name"):
             raise InputError("checkpoint information lacks a name")
         return cls(**values)
@@ -98,26 +97,25 @@ class Checkpoint:
     state_dict: dict[str, Tensor]
 
     def build_model(self, dtype: torch.dtype = torch.float32) -> TRG:
-        """The network in evaluation mode, on the CPU. Half precisions apply to the layers, never to the geometry.
+        """The network in evaluation mode, on the CPU. Half precision is for the layers, never for geometry.
 
         :raises CheckpointError: when the tensors are not those of the configuration.
         """
         _check_state(self.config, self.topology, self.state_dict)
-        model = TRG(self.config, self.topology)
-        model.load_state_dict(self.state_dict)
-        model.requires_grad_(False).eval()
+        with torch.device("meta"):  # skip the initialisation of weights that are about to be replaced
+            model = TRG(self.config, self.topology)
+        model.load_state_dict({name: value.clone() for name, value in self.state_dict.items()}, assign=True)
+        model.eval()
         return model.double() if dtype == torch.float64 else model.set_compute_dtype(dtype)
 
 
-def save_checkpoint(
-    path: str | os.PathLike[str], checkpoint: Checkpoint, dtype: torch.dtype = torch.float32
-) -> Path:
+def save_checkpoint(path: StrPath, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> Path:
     """Write a checkpoint, all of it or nothing.
 
     :param dtype: of the stored weight matrices, float32 or float16; biases, statistics and the initial
         state stay float32.
-    :raises CheckpointError: when the tensors don't fit the configuration or overflow in half precision, or the
-        file can't be written.
+    :raises CheckpointError: when the tensors don't fit the configuration or overflow in half precision,
+        or the file can't be written.
     """
     _check_state(checkpoint.config, checkpoint.topology, checkpoint.state_dict)
     tensors = {f"model.{name}": _stored(name, value, dtype) for name, value in checkpoint.state_dict.items()}
@@ -125,28 +123,24 @@ def save_checkpoint(
         indices = getattr(checkpoint.topology, part)
         if indices is not None:
             tensors[f"topology.{part}"] = torch.from_numpy(indices.astype(np.int32))
-    created = checkpoint.info.created or datetime.datetime.now(datetime.timezone.utc).isoformat(
-        timespec="seconds"
-    )
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     metadata = {
         "format_version": FORMAT_VERSION,
         "config": checkpoint.config.to_dict(),
-        "info": dataclasses.replace(checkpoint.info, created=created).to_dict(),
+        "info": dataclasses.replace(checkpoint.info, created=checkpoint.info.created or now).to_dict(),
     }
     try:
         text = json.dumps(metadata, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint information must be plain JSON with finite numbers: {error}"
-        ) from error
+        raise CheckpointError(f"checkpoint information must be JSON with finite numbers: {error}") from error
     return _write_atomically(Path(path), save(tensors, {METADATA_KEY: text}))
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def load_checkpoint(path: StrPath) -> Checkpoint:
     """Read and check a checkpoint; its tensors come as float32.
 
-    :raises CheckpointError: when there is no such file, or it is damaged, of another kind, of a newer format, or
-        its tensors are not those of its configuration (naming them).
+    :raises CheckpointError: when the file is missing, damaged, of another kind or format, or its tensors are
+        not those of its configuration (naming them).
     """
     path = Path(path)
     metadata, tensors = _read_safetensors(path)
@@ -175,20 +169,17 @@ def default_checkpoint_path() -> Path:
     chosen = [file for file in files if file.name == DEFAULT_NAME] or files
     if len(chosen) != 1:
         raise CheckpointError(
-            f"{len(chosen) or 'no'} packaged weights in {WEIGHTS_DIRECTORY}; name a checkpoint file explicitly"
+            f"{len(chosen) or 'no'} packaged weights in {WEIGHTS_DIRECTORY}; name a checkpoint file instead"
         )
     return chosen[0]
 
 
-def import_release(
-    state_dict_path: str | os.PathLike[str],
-    assets_dir: str | os.PathLike[str],
-    out_path: str | os.PathLike[str],
-) -> Path:
+def import_release(state_dict_path: StrPath, assets_dir: StrPath, out_path: StrPath) -> Path:
     """Turn the paper's released weights into one of our checkpoints, in full precision.
 
     :param state_dict_path: the release's `state_dict.bin`.
-    :param assets_dir: folder with its side files arkit_subsample.pkl, init_vtx_cam.pkl, kpt_ind.npy, triangles.npy.
+    :param assets_dir: folder with its side files: arkit_subsample.pkl, init_vtx_cam.pkl, kpt_ind.npy and
+        triangles.npy.
     :raises CheckpointError: when a file is missing, damaged or not the release's; nothing is written then.
     """
     release = read_release(Path(state_dict_path), Path(assets_dir))
@@ -239,9 +230,8 @@ def _write_atomically(path: Path, content: bytes) -> Path:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
-        raise CheckpointError(
-            f"{path}: {'a folder' if path.is_dir() else 'no such file'}; expected a .safetensors"
-        )
+        what = "a folder" if path.is_dir() else "no such file"
+        raise CheckpointError(f"{path}: {what}; expected a .safetensors file")
     try:
         with safe_open(path, framework="pt") as file:
             names = sorted(file.keys())
@@ -265,7 +255,7 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     version = description.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: checkpoint format {version!r}, this trg_ros reads {FORMAT_VERSION}; update trg_ros or the file"
+            f"{path}: checkpoint format {version!r}; this trg_ros reads {FORMAT_VERSION}, update one of them"
         )
     for part in ("config", "info"):
         if not isinstance(description.get(part), dict):
@@ -274,11 +264,8 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _read_topology(tensors: Mapping[str, Tensor]) -> Topology:
-    parts = {
-        name.removeprefix("topology."): t.numpy()
-        for name, t in tensors.items()
-        if name.startswith("topology.")
-    }
+    prefix = "topology."
+    parts = {name.removeprefix(prefix): t.numpy() for name, t in tensors.items() if name.startswith(prefix)}
     missing = sorted({"triangles", "sampled", "landmarks68"} - parts.keys())
     unknown = sorted(parts.keys() - {"triangles", "sampled", "landmarks68", "flip"})
     if missing or unknown:

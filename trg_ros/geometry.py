@@ -8,7 +8,8 @@ Frames
     camera  optical frame of REP 103: x image right, y image down, z forward.
     head    the network's frame: the camera's axes when a person looks straight into the camera, so
             x towards the person's left, y towards the chin, z from the nose into the head.
-    face    REP 155: origin at the sellion, x out of the face, y to the person's left, z to the top of the head.
+    face    REP 155: origin at the sellion, x out of the face, y to the person's left, z towards
+            the top of the head.
     gaze    the face's origin with optical axes: z along the face's x.
 """
 
@@ -21,12 +22,17 @@ from trg_ros.errors import InputError
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
+
+def _constant(rows: list[list[float]]) -> np.ndarray:
+    array = np.array(rows)
+    array.setflags(write=False)
+    return array
+
+
 # Columns are the face's axes in head coordinates: x = -z_head, y = x_head, z = -y_head.
-HEAD_R_FACE = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
+HEAD_R_FACE = _constant([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
 # Columns are the gaze frame's axes in face coordinates: x = -y_face, y = -z_face, z = x_face.
-FACE_R_GAZE = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-for _constant in (HEAD_R_FACE, FACE_R_GAZE):
-    _constant.setflags(write=False)
+FACE_R_GAZE = _constant([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 _TINY = 1e-12
 
@@ -43,7 +49,7 @@ def _check_shape(name: str, array: Any, tail: tuple[int, ...]) -> None:
 
 
 def _normalise(vectors: Array) -> Array:
-    """Unit vectors over the last dimension; a zero vector stays zero, as in `torch.nn.functional.normalize`."""
+    """Unit vectors over the last dimension; a zero vector stays zero."""
     norm = (vectors * vectors).sum(-1)[..., None] ** 0.5
     return vectors / norm.clip(_TINY)
 
@@ -78,7 +84,7 @@ def rotation_to_6d(rotation: Array) -> Array:
 
 
 def make_transform(rotation: Array, translation: Array) -> Array:
-    """Rigid transforms (..., 4, 4) from rotations (..., 3, 3) and translations (..., 3), which may broadcast."""
+    """Rigid transforms (..., 4, 4) from rotations (..., 3, 3) and translations (..., 3); they broadcast."""
     _check_shape("rotation", rotation, (3, 3))
     _check_shape("translation", translation, (3,))
     library: Any = _namespace(rotation)
@@ -132,7 +138,7 @@ def quaternion_xyzw_from_matrix(rotation: np.ndarray) -> np.ndarray:
 
 
 def matrix_from_quaternion_xyzw(quaternion: np.ndarray) -> np.ndarray:
-    """Rotations (..., 3, 3) from quaternions (..., 4) in ROS order x, y, z, w; they need not be of unit length.
+    """Rotations (..., 3, 3) from quaternions (..., 4) in ROS order x, y, z, w, of any length.
 
     :raises InputError: for a quaternion of length zero.
     """
@@ -174,7 +180,7 @@ def euler_yxz_degrees(rotation: Array) -> Array:
 def geodesic_distance(rotation_a: Array, rotation_b: Array) -> Array:
     """Angle in radians (...), 0 to pi, of the rotation between two rotations (..., 3, 3).
 
-    Through the arc tangent, which keeps its precision at both ends, where the arc cosine loses half its digits.
+    By the arc tangent, which keeps its precision at both ends, where the arc cosine loses half its digits.
     """
     _check_shape("rotation_a", rotation_a, (3, 3))
     _check_shape("rotation_b", rotation_b, (3, 3))
@@ -189,8 +195,8 @@ def geodesic_distance(rotation_a: Array, rotation_b: Array) -> Array:
     return library.arctan2(twice_sine, twice_cosine)
 
 
-def head_T_face(sellion_head: Array) -> Array:  # noqa: N802 - the frame notation of the whole package
-    """The REP 155 face frame in the head frame, (..., 4, 4), from the sellion (..., 3) in head coordinates, metres."""
+def head_T_face(sellion_head: Array) -> Array:
+    """The REP 155 face frame (..., 4, 4) of a sellion (..., 3) given in head coordinates, metres."""
     _check_shape("sellion_head", sellion_head, (3,))
     if isinstance(sellion_head, torch.Tensor):
         return make_transform(torch.tensor(HEAD_R_FACE).to(sellion_head), sellion_head)

@@ -1,14 +1,7 @@
-"""Reading the paper's release: its state dict and side files, as data that can't run code.
-
-The side files' pickles hold numpy arrays, lists and dicts. They are read by an unpickler that knows stand-ins
-for just those and refuses everything else, so nothing of numpy's own unpickling is reached either.
-"""
+"""Reading the paper's release: its state dict and side files, as data that can't run code."""
 
 import hashlib
 import io
-import math
-import pickle
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,26 +15,11 @@ from trg_ros.errors import CheckpointError, InputError
 from trg_ros.model.config import TRGConfig
 from trg_ros.model.state import check_tensors, expected_state
 from trg_ros.model.topology import Topology
+from trg_ros.plain_pickle import UNREADABLE, read_pickle_entry
 
 SIDE_FILES = ("arkit_subsample.pkl", "init_vtx_cam.pkl", "kpt_ind.npy", "triangles.npy")
 _MAX_SIDE_FILE_BYTES = 16 * 2**20
 _SAME_FACE_TOLERANCE = 1e-4  # metres
-
-# What a damaged pickle, zip archive or .npy makes its reader raise.
-_DAMAGED = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,12 +151,8 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(
-            f"{path}: can't be read ({error.strerror}); --assets needs {_listed()}"
+            f"{path}: can't be read ({error.strerror}); --assets needs {', '.join(SIDE_FILES)}"
         ) from error
-
-
-def _listed() -> str:
-    return ", ".join(SIDE_FILES)
 
 
 def _sha256(path: Path) -> str:
@@ -194,7 +168,7 @@ def _load_state_dict(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: no such file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
+    except UNREADABLE as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(
             f"{path}: not a state dict of tensors, or a damaged one ({reason[0]})"
@@ -210,96 +184,14 @@ def _load_state_dict(path: Path) -> dict[str, Tensor]:
 def _from_npy(path: Path, content: bytes) -> np.ndarray:
     try:
         return np.load(io.BytesIO(content), allow_pickle=False)
-    except _DAMAGED as error:
+    except UNREADABLE as error:
         raise CheckpointError(f"{path}: not a plain .npy array, or a damaged one ({error})") from error
 
 
 def _from_pickle(path: Path, content: bytes, key: str) -> Any:
-    """One entry of a pickled dict: a numpy array, or a list of whatever it holds."""
     try:
-        loaded = _RestrictedUnpickler(io.BytesIO(content)).load()
-        if not isinstance(loaded, dict) or key not in loaded:
-            raise CheckpointError(f"{path}: holds no entry {key!r}")
-        value = loaded[key]
-        return value.to_numpy() if isinstance(value, _PickledArray) else value
-    except CheckpointError:
-        raise
-    except _DAMAGED as error:
+        return read_pickle_entry(content, key)
+    except UNREADABLE as error:
         raise CheckpointError(
-            f"{path}: not a pickle of arrays, lists and dicts, or a damaged one ({error})"
+            f"{path}: not a pickle of arrays, lists and dicts, or damaged ({error})"
         ) from error
-
-
-class _PickledDtype:
-    """Stands in for `numpy.dtype`: numbers and booleans only."""
-
-    def __init__(self, code: str, align: bool = False, copy: bool = False):
-        if not isinstance(code, str) or code not in (
-            "b1",
-            "f2",
-            "f4",
-            "f8",
-            *(f"{k}{n}" for k in "iu" for n in "1248"),
-        ):
-            raise pickle.UnpicklingError(f"numpy type {code!r} is not a plain number")
-        self.code = code
-        self.byte_order = "|"
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.byte_order = state[1]
-        if self.byte_order not in ("<", ">", "|", "="):
-            raise pickle.UnpicklingError(f"numpy byte order {self.byte_order!r} is unknown")
-
-    def to_numpy(self) -> np.dtype:
-        return np.dtype(self.byte_order + self.code)
-
-
-class _PickledArray:
-    """Stands in for `numpy.ndarray`: remembers its pickled state, and becomes an array when asked."""
-
-    def __init__(self) -> None:
-        self.state: tuple[Any, ...] = ()
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.state = state
-
-    def to_numpy(self) -> np.ndarray:
-        """:raises ValueError: when the pickled state is not that of an array of numbers."""
-        if not isinstance(self.state, tuple) or len(self.state) != 5:
-            raise ValueError("an array without content")
-        _, shape, dtype, fortran_order, content = self.state
-        if not isinstance(dtype, _PickledDtype) or not isinstance(content, (bytes, bytearray)):
-            raise ValueError("an array of something else than numbers")
-        if not isinstance(shape, tuple) or math.prod(shape) * dtype.to_numpy().itemsize != len(content):
-            raise ValueError(f"an array of shape {shape} with {len(content)} bytes")
-        array = np.frombuffer(content, dtype.to_numpy())
-        return array.reshape(shape, order="F" if fortran_order else "C").copy()
-
-
-def _reconstruct(*_: Any) -> _PickledArray:
-    """Stands in for `numpy.core.multiarray._reconstruct`, which makes an empty array that gets its state next."""
-    return _PickledArray()
-
-
-def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> _PickledArray:
-    """Stands in for `numpy.core.numeric._frombuffer`, which pickle protocol 5 uses."""
-    array = _PickledArray()
-    array.__setstate__((1, shape, dtype, order == "F", content))
-    return array
-
-
-class _RestrictedUnpickler(pickle.Unpickler):
-    """Knows numpy arrays, under their old and new names, and no other class or function."""
-
-    _ALLOWED = {
-        ("numpy", "ndarray"): _PickledArray,
-        ("numpy", "dtype"): _PickledDtype,
-        **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-        **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """:raises UnpicklingError: for everything but the pieces of a numpy array."""
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
-        return self._ALLOWED[module, name]

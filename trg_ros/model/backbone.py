@@ -75,7 +75,7 @@ class Upsampler(nn.Module):
 
 
 class HeatmapHead(nn.Module):
-    """(N, C, H, W) -> (N, 68, 2) landmarks in the crop, x and y in [-1, 1], by soft-argmax. For training only."""
+    """(N, C, H, W) -> (N, 68, 2) landmarks x, y in [-1, 1] over the crop, by soft-argmax; for training."""
 
     def __init__(self, inputs: int):
         super().__init__()

@@ -19,7 +19,12 @@ _CHOICES = {
     "box_feature": ("full", "center", "none"),
     "translation": ("correction", "direct"),
 }
-_WIDTHS = ("backbone_widths", "backbone_blocks", "deconv_widths", "point_feature_widths")
+_WIDTHS = {
+    "backbone_widths": 4096,
+    "backbone_blocks": 64,
+    "deconv_widths": 4096,
+    "point_feature_widths": 4096,
+}
 _COUNTS = {
     "input_size": (32, 1024),
     "num_landmarks": (68, 20_000),
@@ -35,7 +40,7 @@ class TRGConfig:
     """The architecture of one TRG network.
 
     input_size            side of the square crop, pixels; the weights also run at any other size.
-    stem                  "resnet": 7x7 stride 2, then a max pool; "compact": 3x3 stride 2, the first stage strides.
+    stem                  "resnet": 7x7 stride 2 and a max pool; "compact": 3x3 stride 2, first stage strides.
     backbone_widths       channels of the residual stages; the backbone's stride is 4 * 2**(stages - 1).
     backbone_blocks       residual blocks of each stage.
     deconv_widths         channels of the upsampled maps, each twice as fine as the one before.
@@ -44,14 +49,15 @@ class TRGConfig:
     num_sampled           landmarks S that are sampled and fed back between the iterations.
     grid_size             the first iteration samples grid_size**2 points.
     hidden_width          of the regressor.
-    iterations            refinements; with `multi_scale` the t-th one looks at the t-th map, otherwise all at the last.
+    iterations            refinements.
+    multi_scale           the t-th iteration looks at the t-th map; otherwise all look at the last.
     point_activation      after the last point reduction.
     regressor_activation  after each hidden layer of the regressor.
     dropout               after each hidden layer of the regressor, in training.
-    heatmap_level         the map under the training-only head for 68 landmarks; negative counts from the last.
+    heatmap_level         the map under the training-only head for 68 landmarks, from the last if negative.
     detach_iterations     in training, stop gradients between iterations.
-    landmark_scale        metres; the regressor's unit of length, which conditions training (the release: 1).
-    sampling              "landmarks": follow the projected landmarks; "grid": every iteration samples the fixed grid.
+    landmark_scale        metres; the regressor's unit of length; conditions training.
+    sampling              "landmarks": follow the projected landmarks; "grid": always the fixed grid.
     box_feature           what the regressor is told about the box: "full", its "center" or "none".
     translation           "correction": relative to the box (TRG.md, Eq. 2); "direct": metres.
     """
@@ -86,12 +92,12 @@ class TRGConfig:
         for name, (low, high) in _COUNTS.items():
             if not _is_count(getattr(self, name), low, high):
                 raise _bad(self, name, f"must be an integer from {low} to {high}")
-        for name in _WIDTHS:
+        for name, largest in _WIDTHS.items():
             values = getattr(self, name)
             if not isinstance(values, tuple) or not 1 <= len(values) <= 8:
                 raise _bad(self, name, "must be a tuple of 1 to 8 integers")
-            if not all(_is_count(value, 1, 4096) for value in values):
-                raise _bad(self, name, "must hold integers from 1 to 4096")
+            if not all(_is_count(value, 1, largest) for value in values):
+                raise _bad(self, name, f"must hold integers from 1 to {largest}")
         for name in ("multi_scale", "detach_iterations"):
             if not isinstance(getattr(self, name), bool):
                 raise _bad(self, name, "must be true or false")

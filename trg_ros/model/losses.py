@@ -1,4 +1,4 @@
-"""TRG's training losses (TRG.md, Losses). Metres; means over points, coordinates and the samples that have the label."""
+"""TRG's training losses. Metres; means over points, coordinates and the samples that have the label."""
 
 from dataclasses import dataclass
 

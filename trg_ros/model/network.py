@@ -1,8 +1,9 @@
 """TRG: dense 3D landmarks, rotation and translation of a head, refined together (Chun & Chang, ECCV 2024).
 
 One crop is a square window of the *normalised image plane* of its camera, (x/z, y/z): `box` holds its centre
-relative to the optical axis and its side, so intrinsics never enter the network. For a pinhole camera with focal
-length f and principal point (cx, cy), a box of side b px centred at (xc, yc) px is ((xc-cx)/f, (yc-cy)/f, b/f).
+relative to the optical axis and its side, so intrinsics never enter the network. For a pinhole camera with
+focal length f and principal point (cx, cy), a box of side b px around (xc, yc) px is
+((xc-cx)/f, (yc-cy)/f, b/f).
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -39,9 +40,9 @@ class TRGOutput(NamedTuple):
     rotation_6d: Tensor
     """(N, 6) what `rotation` was made of."""
     correction: Tensor
-    """(N, 3) what `translation` was made of: s, tx, ty of Eq. 2 (or the translation itself, `translation="direct"`)."""
+    """(N, 3) what `translation` was made of: s, tx, ty of Eq. 2, or the translation itself ("direct")."""
     landmarks68_crop: Tensor | None = None
-    """(N, 68, 2) of the heatmap head, [-1, 1] over the crop; only in the last output, in training or on request."""
+    """(N, 68, 2) x, y in [-1, 1] over the crop; only in the last output, in training or on request."""
 
 
 class _State(NamedTuple):
@@ -98,7 +99,7 @@ class TRG(nn.Module):
         rotation_6d: Tensor | np.ndarray | None = None,
         correction: Tensor | np.ndarray | None = None,
     ) -> None:
-        """Where the first iteration starts: mean landmarks (V, 3) in the head frame, a 6D rotation, a correction."""
+        """Where refinement starts: landmarks (V, 3), head frame; 6D rotation (6,); correction (3,)."""
         self.initial_landmarks.copy_(torch.as_tensor(landmarks))
         if rotation_6d is not None:
             self.initial_pose[:6].copy_(torch.as_tensor(rotation_6d))
@@ -107,13 +108,7 @@ class TRG(nn.Module):
 
     def set_compute_dtype(self, dtype: torch.dtype) -> "TRG":
         """Convert the layers; state and geometry keep their own precision. Returns self."""
-        for layers in (
-            self.backbone,
-            self.upsamplers,
-            self.point_features,
-            self.regressors,
-            self.heatmap_head,
-        ):
+        for layers in self.children():
             layers.to(dtype)
         return self
 
@@ -191,22 +186,22 @@ class TRG(nn.Module):
 
 
 def translation_from_correction(correction: Tensor, box: Tensor) -> Tensor:
-    """The head's translation (N, 3) in metres from s, tx, ty (N, 3) and the normalised box (N, 3): TRG.md, Eq. 2."""
+    """The translation (N, 3), metres, from s, tx, ty (N, 3) and the normalised box (N, 3): Eq. 2."""
     scale = REFERENCE_LENGTH * correction[:, :1]
     center, size = box[:, :2], box[:, 2:]
     return torch.cat([scale * (center / size + correction[:, 1:] / 2), scale / size], dim=1)
 
 
 def project_to_crop(points_camera: Tensor, box: Tensor) -> Tensor:
-    """Points (N, P, 3) in the camera frame, metres, as (N, P, 2) crop coordinates x, y: [-1, 1] over the box (N, 3)."""
+    """Points (N, P, 3) of the camera frame as x, y (N, P, 2) in the crop, [-1, 1] over the box (N, 3)."""
     normalised = points_camera[..., :2] / points_camera[..., 2:].clamp(min=MIN_DEPTH)
     return 2 * (normalised - box[:, None, :2]) / box[:, None, 2:]
 
 
 def _grid_points(size: int) -> Tensor:
     """(1, size**2, 2) points on [-1, 1]^2, x and y; x is the slow index, as released weights expect."""
-    line = torch.linspace(-1, 1, size)
-    return torch.cartesian_prod(line, line)[None]
+    x, y = np.meshgrid(*[np.linspace(-1, 1, size, dtype=np.float32)] * 2, indexing="ij")
+    return torch.from_numpy(np.stack([x, y], axis=-1).reshape(1, -1, 2))
 
 
 def _full_precision(tensor: Tensor) -> AbstractContextManager:

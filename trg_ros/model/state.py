@@ -23,7 +23,7 @@ def expected_state(config: TRGConfig, topology: Topology) -> dict[str, Tensor]:
 
 
 def check_tensors(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> None:
-    """:raises CheckpointError: naming the tensors that are missing, extra, of another shape or kind, or not finite."""
+    """:raises CheckpointError: naming what is missing, extra, of another shape or type, or not finite."""
     shared = [name for name in expected if name in actual]
     complaints = {
         "missing": [name for name in expected if name not in actual],

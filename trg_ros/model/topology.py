@@ -16,7 +16,7 @@ class Topology:
     triangles    (T, 3), wound so that all normals agree.
     sampled      (S,) landmarks that TRG samples and feeds back between its iterations.
     landmarks68  (68,) the Multi-PIE / iBUG landmarks.
-    flip         (V,) where each landmark goes when the face is mirrored; None when it is not mirror-symmetric.
+    flip         (V,) where each landmark goes when the face is mirrored; None if it is not symmetric.
     """
 
     triangles: np.ndarray
@@ -62,7 +62,8 @@ class Topology:
             array = getattr(self, name)
             if array is not None and (array.min() < 0 or array.max() >= num_landmarks):
                 raise InputError(
-                    f"topology: {name} has indices from {array.min()} to {array.max()}, outside 0..{num_landmarks - 1}"
+                    f"topology: {name} has indices from {array.min()} to {array.max()}; "
+                    f"there are {num_landmarks} landmarks"
                 )
         if len(np.unique(self.sampled)) != len(self.sampled):
             raise InputError("topology: sampled names a landmark twice")
