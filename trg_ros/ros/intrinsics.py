@@ -68,10 +68,11 @@ class IntrinsicsStore:
             return bool(self._messages)
 
     def for_image(
-        self, width: int, height: int, frame_id: str, settings: Settings, now_s: float
+        self, header: Header, width: int, height: int, settings: Settings, now_s: float
     ) -> Intrinsics:
-        """The camera of an image of that size (px): the calibration of its stamp if there is one, else the newest.
+        """The camera of an image of that size (px): the calibration with its stamp, else the newest.
 
+        :param header: the image's.
         :raises CameraError: no usable calibration and no field of view to assume; it names topic and fix.
         """
         try:
@@ -87,8 +88,8 @@ class IntrinsicsStore:
         warning = ""
         if header.frame_id and info_frame and info_frame != header.frame_id:
             warning = (
-                f"{self._topic} has frame_id '{info_frame}', the image '{header.frame_id}'; using the image's: "
-                "check that they belong to the same camera"
+                f"{self._topic} has frame_id '{info_frame}', the image '{header.frame_id}'; using the "
+                "image's: check that they belong to the same camera"
             )
         return Intrinsics(camera, False, info_frame, warning)
 
