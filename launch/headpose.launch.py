@@ -27,7 +27,7 @@ ARGUMENTS = {
     "use_sim_time": ("false", "Take the time from /clock."),
     "large_images": (
         "true",
-        "Shared memory for large images (config/fastdds_large_images.xml) with Fast DDS.",
+        "With Fast DDS: shared memory for large images (config/fastdds_large_images.xml).",
     ),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "rviz": ("false", "Start RViz with config/headpose.rviz."),
@@ -103,7 +103,7 @@ def video_source(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> No
 
 
 def rviz(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> Node:
-    """RViz in the node's namespace: the topics in its file are relative to that and to the default node name."""
+    """RViz in the node's namespace; its file names topics relative to that, below the default node name."""
     outputs = ("overlay", "landmarks", "landmark_cloud")
     return Node(
         package="rviz2",
