@@ -35,9 +35,14 @@ def cameras(draw):
     model = draw(st.sampled_from(["none", "plumb_bob", "rational_polynomial", "equidistant"]))
     tangential = [draw(small), draw(small)]
     distortion = {
-        "none": lambda: [],
+        "none": list,
         "plumb_bob": lambda: [draw(coefficient), draw(coefficient), *tangential, draw(small)],
-        "rational_polynomial": lambda: [draw(coefficient), draw(coefficient), *tangential, *[draw(coefficient) for _ in range(4)]],
+        "rational_polynomial": lambda: [
+            draw(coefficient),
+            draw(coefficient),
+            *tangential,
+            *[draw(coefficient) for _ in range(4)],
+        ],
         "equidistant": lambda: [draw(st.floats(-0.1, 0.1)) for _ in range(4)],
     }[model]()
     cx, cy = draw(st.floats(-100, 2000)), draw(st.floats(-100, 2000))
@@ -72,7 +77,9 @@ def test_project_agrees_with_opencv(name):
     model = CAMERAS[name]
     points = np.random.default_rng(1).uniform([-0.5, -0.4, 0.9], [0.5, 0.4, 2.0], (500, 3))
     if name == "equidistant":
-        expected, _ = cv2.fisheye.projectPoints(points[None], np.zeros(3), np.zeros(3), model.K, model.distortion)
+        expected, _ = cv2.fisheye.projectPoints(
+            points[None], np.zeros(3), np.zeros(3), model.K, model.distortion
+        )
     else:
         expected, _ = cv2.projectPoints(points, np.zeros(3), np.zeros(3), model.K, model.distortion)
     assert np.abs(model.project(points) - expected.reshape(-1, 2)).max() < 1e-8
@@ -86,7 +93,9 @@ def test_unproject_agrees_with_opencv(name):
     if name == "equidistant":
         expected = cv2.fisheye.undistortPoints(pixels[None], model.K, model.distortion, criteria=criteria)
     else:
-        expected = cv2.undistortPointsIter(pixels[:, None], model.K, model.distortion, np.eye(3), np.eye(3), criteria)
+        expected = cv2.undistortPointsIter(
+            pixels[:, None], model.K, model.distortion, np.eye(3), np.eye(3), criteria
+        )
     assert np.abs(model.unproject(pixels) - expected.reshape(-1, 2)).max() < 1e-8
 
 
@@ -166,7 +175,10 @@ def test_cameras_compare_by_value():
         ({"height": -480}, "height is -480"),
         ({"height": 480.5}, "height is 480.5"),
         ({"distortion": [0.1, 0.2]}, "2 distortion coefficients"),
-        ({"distortion": [0.1] * 5, "distortion_model": "equidistant"}, "equidistant has 5 coefficients: expected 4"),
+        (
+            {"distortion": [0.1] * 5, "distortion_model": "equidistant"},
+            "equidistant has 5 coefficients: expected 4",
+        ),
         ({"distortion": [0.1, float("nan"), 0, 0, 0]}, "contains NaN"),
         ({"distortion": [0.1] * 5, "distortion_model": "ftheta"}, "'ftheta' is not supported"),
     ],
@@ -206,7 +218,9 @@ def test_camera_yaml(tmp_path):
     path = tmp_path / "camera.yaml"
     path.write_text(CALIBRATION)
     assert load_camera_yaml(path) == CAMERAS["plumb_bob"]
-    path.write_text(f"width: 640\nheight: 480\ndistortion_model: plumb_bob\nd: {PLUMB_BOB}\nk: {camera().K.ravel().tolist()}\n")
+    path.write_text(
+        f"width: 640\nheight: 480\ndistortion_model: plumb_bob\nd: {PLUMB_BOB}\nk: {camera().K.ravel().tolist()}\n"
+    )
     assert load_camera_yaml(path) == CAMERAS["plumb_bob"]
 
 

@@ -16,7 +16,9 @@ CAMERAS = {
     "rational_polynomial": CameraModel.pinhole(
         600, 590, 310, 250, 640, 480, [0.6, -2.9, 0.0004, -0.0002, 1.6, 0.48, -2.7, 1.55]
     ),
-    "equidistant": CameraModel.pinhole(270, 275, 322, 238, 640, 480, [0.05, -0.01, 0.003, -0.0005], "equidistant"),
+    "equidistant": CameraModel.pinhole(
+        270, 275, 322, 238, 640, 480, [0.05, -0.01, 0.003, -0.0005], "equidistant"
+    ),
 }
 
 
@@ -52,7 +54,11 @@ def landing_errors(camera, windows, pixels):
     """Where blobs at image pixels (N, 2) are in the only window's crop, minus where the camera model says, in crop px."""
     errors = []
     for pixel in pixels:
-        reach = int(np.ceil(24 / np.abs(in_crop(windows, camera, pixel + [1, 0]) - in_crop(windows, camera, pixel)).max()))
+        reach = int(
+            np.ceil(
+                24 / np.abs(in_crop(windows, camera, pixel + [1, 0]) - in_crop(windows, camera, pixel)).max()
+            )
+        )
         crop = cut_windows(rendered_blob(camera, windows, pixel, 6.0, reach), camera, windows, SIZE)[0]
         expected = in_crop(windows, camera, pixel)
         errors.append(centroid(crop, expected, 21) - expected)
@@ -67,7 +73,9 @@ def in_crop(windows, camera, pixels):
 
 
 @pytest.mark.parametrize("name", CAMERAS)
-@pytest.mark.parametrize("box", [(250.3, 150.7, 377.3, 277.7), (40.6, 30.2, 190.9, 180.5), (330, 180, 630, 480)])
+@pytest.mark.parametrize(
+    "box", [(250.3, 150.7, 377.3, 277.7), (40.6, 30.2, 190.9, 180.5), (330, 180, 630, 480)]
+)
 def test_a_point_lands_where_the_model_says(name, box):
     camera = CAMERAS[name]
     windows = CropWindows.from_boxes(camera, [box])
@@ -76,7 +84,9 @@ def test_a_point_lands_where_the_model_says(name, box):
     pixels = [left, top] + fractions * [right - left, bottom - top] + [[0.13, 0.41]]
     errors = landing_errors(camera, windows, pixels)
     assert np.abs(errors.mean(axis=0)).max() < 0.01, "no offset"
-    assert np.abs(errors).max() < 0.04, "8-bit rounding and bilinear blur move a single blob's centroid this much"
+    assert np.abs(errors).max() < 0.04, (
+        "8-bit rounding and bilinear blur move a single blob's centroid this much"
+    )
 
 
 @pytest.mark.parametrize("name", CAMERAS)
@@ -102,7 +112,9 @@ def test_release_convention_corner_to_corner():
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
     crops, normalised, rotation = cut_crops(image, CAMERAS["none"], [[100, 50, 291, 241]], 192)
     np.testing.assert_array_equal(crops[0], image[50:242, 100:292, ::-1])
-    np.testing.assert_allclose(normalised[0], [(195.5 - 319.5) / 600, (145.5 - 239.5) / 600, 191 / 600], rtol=1e-6)
+    np.testing.assert_allclose(
+        normalised[0], [(195.5 - 319.5) / 600, (145.5 - 239.5) / 600, 191 / 600], rtol=1e-6
+    )
     np.testing.assert_array_equal(rotation[0], np.eye(3))
 
 
@@ -117,14 +129,19 @@ def test_focal_lengths_that_differ_are_exact():
     v, u = np.mgrid[:480, :1280].astype(float)
     stretched = sum(np.exp(-(((u - x) / 2) ** 2 + (v - y) ** 2) / 50) for x, y in wide_pixels)
     second, _, _ = cut_crops(
-        np.repeat(np.rint(240 * stretched)[..., None], 3, 2).astype(np.uint8), wide, [[480, 160, 800, 320]], SIZE
+        np.repeat(np.rint(240 * stretched)[..., None], 3, 2).astype(np.uint8),
+        wide,
+        [[480, 160, 800, 320]],
+        SIZE,
     )
     assert np.abs(first.astype(int) - second).max() <= 6
 
 
 def test_half_outside_is_zero_there_and_right_here():
     image = np.full((480, 640, 3), 200, dtype=np.uint8)
-    crops, _, _ = cut_crops(image, CAMERAS["none"], [[-100, 100, 100, 300], [540, 380, 740, 580], [900, 0, 1000, 100]], SIZE)
+    crops, _, _ = cut_crops(
+        image, CAMERAS["none"], [[-100, 100, 100, 300], [540, 380, 740, 580], [900, 0, 1000, 100]], SIZE
+    )
     assert (crops[0, :, :62] == 0).all() and (crops[0, :, 66:] == 200).all()
     assert (crops[1, :62, :62] == 200).all() and (crops[1, 66:] == 0).all() and (crops[1, :, 66:] == 0).all()
     assert (crops[2] == 0).all()
@@ -135,7 +152,9 @@ def test_twenty_pixel_face():
     windows = CropWindows.from_boxes(CAMERAS["none"], [[295, 195, 315, 215]])
     crop = cut_windows(blobs((480, 640), pixels, 1.2), CAMERAS["none"], windows, SIZE)[0]
     expected = in_crop(windows, CAMERAS["none"], pixels)[0]
-    assert np.abs(centroid(crop, expected, 30) - expected).max() < 0.1, "0.1 crop pixels are 0.016 image pixels here"
+    assert np.abs(centroid(crop, expected, 30) - expected).max() < 0.1, (
+        "0.1 crop pixels are 0.016 image pixels here"
+    )
 
 
 @pytest.mark.parametrize("side", [300, 640, 1500, 2100])
@@ -148,13 +167,17 @@ def test_large_faces_dont_alias(side):
     crop = cut_crops(stripes, camera, [box], SIZE)[0][0].astype(float)
     assert np.abs(crop[2:-2, 2:-2] - 127.5).max() < 45, "bilinear sampling alone would give 0 and 255"
     windows = CropWindows.from_boxes(camera, [box])
-    errors = landing_errors(camera, windows, box[:2] + side * np.array([[0.31, 0.37], [0.66, 0.58], [0.5, 0.71]]))
+    errors = landing_errors(
+        camera, windows, box[:2] + side * np.array([[0.31, 0.37], [0.66, 0.58], [0.5, 0.71]])
+    )
     assert np.abs(errors).max() < 0.025 and np.abs(errors.mean(axis=0)).max() < 0.01
 
 
 def test_batch_equals_one_by_one():
     image = np.random.default_rng(1).integers(0, 255, (480, 640, 3), dtype=np.uint8)
-    boxes = np.array([[10, 10, 110, 110], [300, 200, 460, 360], [600, 400, 700, 500], [-30, 0, 50, 80]], float)
+    boxes = np.array(
+        [[10, 10, 110, 110], [300, 200, 460, 360], [600, 400, 700, 500], [-30, 0, 50, 80]], float
+    )
     for camera in CAMERAS.values():
         batch, normalised, _ = cut_crops(image, camera, boxes, 64)
         for index, box in enumerate(boxes):
@@ -181,7 +204,9 @@ def test_far_off_axis_the_virtual_camera_turns():
     windows = CropWindows.from_boxes(camera, [[*(center - 30), *(center + 30)]])
     np.testing.assert_allclose(windows.center, 0, atol=1e-9)
     np.testing.assert_allclose(windows.camera_R_virtual[0][:, 2], ray / np.linalg.norm(ray), atol=1e-9)
-    np.testing.assert_allclose(windows.camera_R_virtual[0] @ windows.camera_R_virtual[0].T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(
+        windows.camera_R_virtual[0] @ windows.camera_R_virtual[0].T, np.eye(3), atol=1e-12
+    )
     assert np.linalg.det(windows.camera_R_virtual[0]) == pytest.approx(1)
     crop = cut_windows(blobs((960, 1280), center[None], 3), camera, windows, SIZE)[0]
     np.testing.assert_allclose(centroid(crop, [63.5, 63.5], 40), 63.5, atol=0.1)
@@ -203,7 +228,9 @@ def test_window_of_landmarks_is_the_box_of_landmarks():
     camera = CAMERAS["none"]
     points = np.random.default_rng(4).normal([0.1, -0.05, 0.8], 0.04, (3, 68, 3))
     windows = CropWindows.from_landmarks68(points)
-    np.testing.assert_allclose(windows.to_boxes(camera), box_from_landmarks68(camera.project(points)), atol=1e-6)
+    np.testing.assert_allclose(
+        windows.to_boxes(camera), box_from_landmarks68(camera.project(points)), atol=1e-6
+    )
     points[1, 7] = np.nan
     assert CropWindows.from_landmarks68(points).valid.tolist() == [True, False, True]
 
@@ -213,7 +240,9 @@ def test_boxes():
     np.testing.assert_allclose(square_box([[0, 0, 10, 10]], 2), [[-5, -5, 15, 15]])
     landmarks = np.zeros((68, 2)) + [100, 50]
     landmarks[3] = [161, 70]
-    np.testing.assert_allclose(box_from_landmarks68(landmarks), [130.5 - 45.75, 60 - 45.75, 130.5 + 45.75, 60 + 45.75])
+    np.testing.assert_allclose(
+        box_from_landmarks68(landmarks), [130.5 - 45.75, 60 - 45.75, 130.5 + 45.75, 60 + 45.75]
+    )
     np.testing.assert_allclose(box_from_landmarks68(landmarks, truncate=True), [84, 14, 176, 105])
 
 

@@ -106,7 +106,9 @@ class CameraModel:
         if k.shape != (9,):
             raise CameraError(f"camera matrix K has {k.size} numbers: expected 9 (3x3, row by row)")
         if not np.any(k):
-            raise CameraError("camera matrix K is all zeros: the camera is not calibrated; calibrate it, or give a field of view")
+            raise CameraError(
+                "camera matrix K is all zeros: the camera is not calibrated; calibrate it, or give a field of view"
+            )
         scale = max(abs(k[0]), 1.0)
         if np.any(np.abs(k[[1, 3, 6, 7]]) > 1e-6 * scale) or abs(k[8] - 1) > 1e-6:
             raise CameraError(f"camera matrix K is {k.tolist()}: expected [fx 0 cx, 0 fy cy, 0 0 1]")
@@ -123,7 +125,7 @@ class CameraModel:
         return cls(float(focal), float(focal), 0.5 * (width - 1), 0.5 * (height - 1), width, height)
 
     @property
-    def K(self) -> Array:  # noqa: N802 - the name that everybody uses
+    def K(self) -> Array:
         """Camera matrix (3, 3), pixels."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
@@ -136,7 +138,11 @@ class CameraModel:
     def _lens(self) -> RadialTangential | Equidistant | None:
         if self.distortion_model == "none":
             return None
-        return Equidistant(self.distortion) if self.distortion_model == "equidistant" else RadialTangential(self.distortion)
+        return (
+            Equidistant(self.distortion)
+            if self.distortion_model == "equidistant"
+            else RadialTangential(self.distortion)
+        )
 
     def project(self, points_camera: ArrayLike) -> Array:
         """Project points to pixels.
@@ -181,7 +187,12 @@ class CameraModel:
 
     def with_roi(self, x_offset: int, y_offset: int, width: int, height: int) -> CameraModel:
         """The camera of a window of this one's image, as ``CameraInfo.roi`` defines it (full-resolution pixels)."""
-        if not (0 <= x_offset and 0 <= y_offset and x_offset + width <= self.width and y_offset + height <= self.height):
+        if not (
+            x_offset >= 0
+            and y_offset >= 0
+            and x_offset + width <= self.width
+            and y_offset + height <= self.height
+        ):
             raise CameraError(
                 f"region of interest x={x_offset} y={y_offset} {width}x{height} leaves the "
                 f"{self.width}x{self.height} image: correct CameraInfo.roi"
@@ -250,7 +261,9 @@ def load_camera_yaml(path: str | Path) -> CameraModel:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CameraError(f"{path} is not a YAML camera file: {str(error).splitlines()[0]}") from error
     if not isinstance(content, Mapping):
-        raise CameraError(f"{path} is not a camera file: expected keys image_width, image_height, camera_matrix")
+        raise CameraError(
+            f"{path} is not a camera file: expected keys image_width, image_height, camera_matrix"
+        )
     try:
         return CameraModel.from_matrix(
             _entry(content, "camera_matrix", "k", "K"),
@@ -277,15 +290,21 @@ def _entry(content: Mapping[str, Any], *names: str, default: Any = ...) -> Any:
 def _checked_distortion(model: str, distortion: ArrayLike) -> tuple[str, Array]:
     name = _ALIASES.get(model, model) if isinstance(model, str) else model
     if name not in DISTORTION_MODELS:
-        raise CameraError(f"distortion model {model!r} is not supported: use one of {', '.join(DISTORTION_MODELS)}")
+        raise CameraError(
+            f"distortion model {model!r} is not supported: use one of {', '.join(DISTORTION_MODELS)}"
+        )
     coefficients = _vector("distortion", distortion)
     if name != "equidistant" and not np.any(coefficients):
         return "none", np.zeros(0)
-    if not np.any(coefficients[DISTORTION_MODELS[name][-1] :]):  # some drivers pad with zeros to OpenCV's 12 or 14
+    if not np.any(
+        coefficients[DISTORTION_MODELS[name][-1] :]
+    ):  # some drivers pad with zeros to OpenCV's 12 or 14
         coefficients = coefficients[: DISTORTION_MODELS[name][-1]].copy()
     if len(coefficients) not in DISTORTION_MODELS[name]:
         expected = " or ".join(str(count) for count in DISTORTION_MODELS[name])
-        raise CameraError(f"distortion model {name} has {len(coefficients)} coefficients: expected {expected}")
+        raise CameraError(
+            f"distortion model {name} has {len(coefficients)} coefficients: expected {expected}"
+        )
     coefficients.setflags(write=False)
     return name, coefficients
 
@@ -329,5 +348,3 @@ def _positive_integer(name: str, value: int) -> int:
     if number < 1:
         raise CameraError(f"camera {name} is {number}: it must be at least 1 pixel")
     return number
-
-

@@ -107,7 +107,9 @@ class CropWindows:
         return np.einsum("...ij,...j->...i", self.camera_R_virtual.reshape(shape), points)
 
 
-def cut_windows(image: NDArray[np.uint8], camera: CameraModel, windows: CropWindows, size: int) -> NDArray[np.uint8]:
+def cut_windows(
+    image: NDArray[np.uint8], camera: CameraModel, windows: CropWindows, size: int
+) -> NDArray[np.uint8]:
     """Crops (N, size, size, 3) of an image (H, W, 3), channels in the image's order; see the module for conventions.
 
     Each crop is one resampling of the raw image. Where a face is larger than its crop, blocks of pixels are
@@ -147,7 +149,9 @@ def cut_crops(
     if not windows.valid.all():
         index = int(np.argmin(windows.valid))
         box = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)[index]
-        raise InputError(f"box {index} {box.tolist()} (left, top, right, bottom) has no size or lies where the lens sees nothing")
+        raise InputError(
+            f"box {index} {box.tolist()} (left, top, right, bottom) has no size or lies where the lens sees nothing"
+        )
     crops = cut_windows(image_bgr, camera, windows, size)
     return np.ascontiguousarray(crops[..., ::-1]), windows.normalised, windows.camera_R_virtual
 
@@ -166,7 +170,9 @@ def box_from_landmarks68(landmarks68_px: ArrayLike, truncate: bool = False) -> A
     :param truncate: cut the corners to whole pixels, as the paper's release does.
     """
     points = np.asarray(landmarks68_px, dtype=np.float64)
-    boxes = square_box(np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1), LANDMARK_BOX_SCALE)
+    boxes = square_box(
+        np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1), LANDMARK_BOX_SCALE
+    )
     return np.trunc(boxes) if truncate else boxes
 
 

@@ -19,7 +19,9 @@ _ITERATIONS = 60
 
 def smallest_positive_root(ascending: Array) -> float:
     """Smallest positive real root of the polynomial with these ascending coefficients; inf if there is none."""
-    coefficients = np.where(np.abs(ascending) > 1e-14, ascending, 0.0)  # np.roots overflows on tiny leading ones
+    coefficients = np.where(
+        np.abs(ascending) > 1e-14, ascending, 0.0
+    )  # np.roots overflows on tiny leading ones
     coefficients = np.trim_zeros(coefficients, "b")
     if len(coefficients) < 2:
         return float("inf")
@@ -56,7 +58,10 @@ class RadialTangential:
         """Radial factor and its derivative by the squared radius s."""
         poly = np.polynomial.polynomial
         n, d = poly.polyval(s, self.numerator), poly.polyval(s, self.denominator)
-        dn, dd = poly.polyval(s, poly.polyder(self.numerator)), poly.polyval(s, poly.polyder(self.denominator))
+        dn, dd = (
+            poly.polyval(s, poly.polyder(self.numerator)),
+            poly.polyval(s, poly.polyder(self.denominator)),
+        )
         return n / d, (dn * d - n * dd) / (d * d)
 
     def distort(self, xy: Array) -> Array:

@@ -67,7 +67,9 @@ class _Region:
     block_y: int
 
     @classmethod
-    def around(cls, image: NDArray[np.uint8], u: Array, v: Array, block_x: int, block_y: int) -> _Region | None:
+    def around(
+        cls, image: NDArray[np.uint8], u: Array, v: Array, block_x: int, block_y: int
+    ) -> _Region | None:
         height, width = image.shape[:2]
         span_x, span_y = _span(u, width, block_x), _span(v, height, block_y)
         if span_x is None or span_y is None:
@@ -81,7 +83,9 @@ class _Region:
             size = (pixels.shape[1] // block_x, pixels.shape[0] // block_y)
             pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         pixels = cv2.copyMakeBorder(pixels, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
-        origin_x, origin_y = (start + 0.5 * (block - 1) - block for start, block in ((x0, block_x), (y0, block_y)))
+        origin_x, origin_y = (
+            start + 0.5 * (block - 1) - block for start, block in ((x0, block_x), (y0, block_y))
+        )
         return cls(pixels, origin_x, origin_y, block_x, block_y)
 
     def columns(self, u: Array) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
