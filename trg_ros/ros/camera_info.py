@@ -57,8 +57,8 @@ def _rectified(message: CameraInfo) -> CameraModel:
 def _windowed(camera: CameraModel, message: CameraInfo) -> CameraModel:
     roi = message.roi
     if roi.width or roi.height or roi.x_offset or roi.y_offset:  # all zero: the full sensor
-        width = roi.width or camera.width - roi.x_offset
-        height = roi.height or camera.height - roi.y_offset
+        width = roi.width or max(camera.width - roi.x_offset, 1)
+        height = roi.height or max(camera.height - roi.y_offset, 1)
         camera = camera.with_roi(roi.x_offset, roi.y_offset, width, height)
     if message.binning_x > 1 or message.binning_y > 1:
         camera = camera.binned(message.binning_x, message.binning_y)

@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from trg_ros.errors import InputError
-from trg_ros.ros.image_header import size_in_header
+from trg_ros.ros.image_header import is_cut_jpeg, size_in_header
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage
@@ -148,7 +148,7 @@ def _through_cv_bridge(message: Image) -> npt.NDArray[np.uint8]:
     advice = f"use one of {', '.join(sorted(_LAYOUTS))}"
     try:
         from cv_bridge import CvBridge, CvBridgeError
-    except (ImportError, AttributeError) as error:  # absent, or built for another NumPy
+    except (ImportError, AttributeError, SystemError) as error:  # absent, or built for another NumPy
         raise InputError(f"{unknown} and cv_bridge can't be loaded ({error}); {advice}") from error
     try:
         converted = np.asarray(CvBridge().imgmsg_to_cv2(message, desired_encoding="bgr8"))
@@ -172,6 +172,8 @@ def compressed_to_bgr(message: CompressedImage) -> npt.NDArray[np.uint8]:
     if len(message.data) == 0:
         raise InputError(f"{what} has no data; check the camera driver or image_transport")
     data = np.frombuffer(message.data, dtype=np.uint8)
+    if is_cut_jpeg(message.data):  # the decoder would make up the missing part
+        raise InputError(f"{what}, {data.size} bytes, ends in the middle of the picture; check the driver")
     claimed = size_in_header(data[:65536].tobytes())
     if claimed is not None:  # before the decoder allocates what the header asks for
         check_size(*claimed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
+_END_OF_IMAGE = b"\xff\xd9"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset(range(0xD0, 0xD9)) | {0x01}
 
@@ -15,6 +16,17 @@ def size_in_header(data: bytes) -> tuple[int, int] | None:
     if data.startswith(_JPEG):
         return _jpeg_size(data)
     return None
+
+
+def is_cut_jpeg(data: bytes | bytearray | memoryview) -> bool:
+    """Whether a JPEG lacks its end marker; drivers may pad with zeros or a few bytes behind it."""
+    view = memoryview(data).cast("B")
+    if bytes(view[:2]) != _JPEG:
+        return False
+    end = len(view)
+    while end and not any(view[max(end - 4096, 0) : end]):
+        end = max(end - 4096, 0)
+    return _END_OF_IMAGE not in bytes(view[max(end - 8192, 0) : end])
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
