@@ -177,7 +177,7 @@ def test_bad_inputs_are_named(tmp_path):
         assert "\n" not in message
 
 
-@pytest.mark.parametrize("spec", [-1, 9999, "9999", "", "  ", "rtsp://camera/stream", "a\0b", None, 1.5, True])
+@pytest.mark.parametrize("spec", [-1, 9999, "9999", "", "  ", "rtsp://camera", "a\0b", None, 1.5, True])
 def test_impossible_sources(spec):
     with pytest.raises(InputError):
         frames_of(spec)
@@ -196,7 +196,7 @@ class FakeWebcam:
         self.left = 3
         self.released = False
 
-    def isOpened(self):  # noqa: N802 - OpenCV's name
+    def isOpened(self):
         return True
 
     def get(self, _):
@@ -216,7 +216,7 @@ class FakeWebcam:
 def test_webcam_stamps_grow_and_unplugging_is_an_error(monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", FakeWebcam)
     stamps = []
-    with open_source(0) as source, pytest.raises(InputError, match="webcam 0 delivers no frame any more after 3"):
+    with open_source(0) as source, pytest.raises(InputError, match="webcam 0 delivers no frame after 3"):
         stamps.extend(frame.stamp_s for frame in source)
     with open_source("0") as source:
         frames = iter(source)

@@ -35,7 +35,8 @@ def test_pixels_go_where_rotation_and_intrinsics_say(t, size):
     photo, photo_camera, _ = photo_with_blobs()
     blob = np.array([[402.25, 307.5]])
     y, x = np.mgrid[:600, :800]
-    photo[:] = (255 * np.exp(-((x - blob[0, 0]) ** 2 + (y - blob[0, 1]) ** 2) / 18.0))[..., None].astype(np.uint8)
+    grey = 255 * np.exp(-((x - blob[0, 0]) ** 2 + (y - blob[0, 1]) ** 2) / 18.0)
+    photo[:] = grey[..., None].astype(np.uint8)
     image, camera, R_virtual_photo = VirtualCamera(photo, photo_camera, size).frame(t)
 
     rays_photo = np.concatenate([photo_camera.unproject(blob), np.ones((1, 1))], axis=1)
@@ -98,7 +99,8 @@ def test_looks_at_the_target_at_rest():
     photo, camera, _ = photo_with_blobs()
     virtual = VirtualCamera(photo, camera, target_px=(500.0, 100.0))
     ray = np.append(camera.unproject(np.array([[500.0, 100.0]]))[0], 1.0)
-    assert virtual.camera(0.0).project((virtual.rotation(0.0) @ ray)[None])[0] == pytest.approx([319.5, 239.5])
+    seen = virtual.camera(0.0).project((virtual.rotation(0.0) @ ray)[None])[0]
+    assert seen == pytest.approx([319.5, 239.5])
 
 
 def test_a_large_photo_is_not_aliased():

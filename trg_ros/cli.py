@@ -1,7 +1,7 @@
 """`trg-headpose`: one subcommand per module of `trg_ros.commands`.
 
-A command's module has `add_arguments(parser)` and `main(args) -> int`. It is imported only when it is the one that was
-asked for, so that `--help` needs neither torch nor a second of patience.
+A command's module has `add_arguments(parser)` and `main(args) -> int`. It is imported only when it is the one
+that was asked for, so that `--help` needs neither torch nor a second of patience.
 """
 
 from __future__ import annotations

@@ -11,7 +11,21 @@ import numpy.typing as npt
 from trg_ros.errors import InputError
 
 PHOTO_SUFFIXES = frozenset(
-    {".bmp", ".jpe", ".jpeg", ".jp2", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+    {
+        ".bmp",
+        ".jpe",
+        ".jpeg",
+        ".jp2",
+        ".jpg",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    }
 )
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -6,18 +6,22 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
-from trg_ros.sources import quiet_opencv
+from trg_ros.sources import Frame, quiet_opencv
+
+if TYPE_CHECKING:
+    from trg_ros.tracking import TrackedHead
 
 ImageArray = npt.NDArray[np.uint8]
 
@@ -70,16 +74,16 @@ class OutputFolder:
         with writing_to(self.path):
             if not self.path.exists():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(self.partial, self.path)
+                self.partial.replace(self.path)
                 return
             for file in sorted(entry for entry in self.partial.rglob("*") if entry.is_file()):
                 target = self.path / file.relative_to(self.partial)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, target)
+                file.replace(target)
 
 
 class OverlayVideo:
-    """An MP4 (MPEG-4 part 2) of constant rate; frames are repeated or left out so that its clock is the stamps'."""
+    """An MP4 (MPEG-4 part 2) of constant rate; frames repeat or are left out to keep pace with the stamps."""
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path = path
@@ -96,7 +100,7 @@ class OverlayVideo:
             self._writer = self._open(width + width % 2, height + height % 2)
         if (width, height) != self._size:
             was = f"{self._size[0]}x{self._size[1]}"
-            raise InputError(f"the image size changes from {was} to {width}x{height} in the middle of the video")
+            raise InputError(f"the image size changes from {was} to {width}x{height} in mid-video")
         # The encoder wants even sides.
         even = cv2.copyMakeBorder(image_bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         due = round(stamp_s * self._fps) + 1
@@ -115,8 +119,58 @@ class OverlayVideo:
             codec = cv2.VideoWriter.fourcc(*"mp4v")
             writer = cv2.VideoWriter(str(self._path), cv2.CAP_FFMPEG, codec, self._fps, (width, height))
         if not writer.isOpened():
-            raise InputError(f"OpenCV can't write an MP4 video of {width}x{height} pixels at {self._fps:g} frames/s")
+            raise InputError(f"can't write an MP4 video of {width}x{height} pixels at {self._fps:g} frames/s")
         return writer
+
+
+def frame_record(
+    frame: Frame,
+    camera: CameraModel,
+    tracked: Sequence[TrackedHead],
+    intrinsics_assumed: bool,
+    checkpoint: str,
+) -> dict[str, Any]:
+    """What is known of one frame, for JSON: metres, degrees and pixels, rounded far below their accuracy.
+
+    The pose is camera_T_face; yaw, pitch and roll are the evaluation protocol's, of the network's head frame.
+    """
+    return {
+        "name": frame.name,
+        "index": frame.index,
+        "stamp_s": round(frame.stamp_s, 6),
+        "image_size": [camera.width, camera.height],
+        "intrinsics": {
+            "fx": camera.fx,
+            "fy": camera.fy,
+            "cx": camera.cx,
+            "cy": camera.cy,
+            "distortion_model": camera.distortion_model,
+            "distortion": camera.distortion.tolist(),
+        },
+        "intrinsics_assumed": intrinsics_assumed,
+        "checkpoint": checkpoint,
+        "heads": [_head_record(item) for item in tracked],
+    }
+
+
+def _head_record(item: TrackedHead) -> dict[str, Any]:
+    from trg_ros.geometry import euler_yxz_degrees, quaternion_xyzw_from_matrix
+
+    head = item.head
+    camera_T_face = np.asarray(head.camera_T_face, np.float64)
+    angles_deg = euler_yxz_degrees(np.asarray(head.rotation, np.float64))
+    return {
+        "id": item.id,
+        "position_m": np.round(camera_T_face[:3, 3], 6).tolist(),
+        "quaternion_xyzw": np.round(quaternion_xyzw_from_matrix(camera_T_face[:3, :3]), 8).tolist(),
+        "yaw_deg": round(float(angles_deg[0]), 4),
+        "pitch_deg": round(float(angles_deg[1]), 4),
+        "roll_deg": round(float(angles_deg[2]), 4),
+        "distance_m": round(float(np.linalg.norm(camera_T_face[:3, 3])), 6),
+        "box": np.round(np.asarray(head.box, np.float64), 3).tolist(),
+        "score": round(float(head.score), 6),
+        "landmarks68": np.round(np.asarray(head.landmarks68_image, np.float64), 3).tolist(),
+    }
 
 
 def write_image(path: Path, image_bgr: ImageArray) -> None:
@@ -137,7 +191,7 @@ def overlay_name(photo_name: str) -> str:
 
 @contextmanager
 def json_lines(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Gives a function that appends one object as one line; NaN and infinity, which JSON lacks, become null."""
+    """Gives a function that appends an object as a line; NaN and infinity, which JSON lacks, become null."""
     with writing_to(path):
         # Line by line, so that a full disk is noticed at the line and not when the file is closed.
         file = path.open("w", encoding="utf-8", buffering=1)

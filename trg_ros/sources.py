@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -227,7 +228,7 @@ class VideoSource(Source):
         makes it wrong. So both the number and the time have to fall short.
         """
         if count == 0:
-            raise InputError(f"'{self._path}' holds no frame that can be decoded; it is damaged or not a video")
+            raise InputError(f"'{self._path}' holds no frame that can be decoded; it is damaged or no video")
         if self.length is None:
             return
         allowance = max(2.0, 0.02 * self.length)
@@ -266,7 +267,7 @@ class WebcamSource(Source):
             with quiet_opencv():
                 ok, image = self._capture.read()
             if not ok:
-                raise InputError(f"{self.name} delivers no frame any more after {index}; is it still plugged in?")
+                raise InputError(f"{self.name} delivers no frame after {index}; is it still plugged in?")
             now_s = time.monotonic()
             if index == 0:
                 first_s = now_s
@@ -309,9 +310,9 @@ def _refuse_text(path: Path) -> None:
         raise InputError(f"'{path}' is a text file, neither a photo nor a video")
 
 
-def _as_bgr(image: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint8]:
+def _as_bgr(image: Any, name: str) -> npt.NDArray[np.uint8]:
     if image.ndim == 2:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(f"'{name}' delivers frames of shape {image.shape} and type {image.dtype}, not BGR")
-    return image
+    return np.asarray(image, np.uint8)

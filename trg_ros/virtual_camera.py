@@ -50,8 +50,8 @@ class CameraPath:
     focal length; the smallest is its inverse.
     """
 
-    pan_deg: float = 6.0
-    tilt_deg: float = 3.0
+    pan_deg: float = 5.0
+    tilt_deg: float = 2.0
     roll_deg: float = 20.0
     zoom: float = 1.25
     pan_period_s: float = 7.0
@@ -106,7 +106,7 @@ class VirtualCamera:
         _check_photo(photo_bgr, photo_camera)
         self.width, self.height = int(size[0]), int(size[1])
         if self.width < 2 or self.height < 2:
-            raise InputError(f"a virtual camera of {self.width}x{self.height} pixels; at least 2x2 are needed")
+            raise InputError(f"the virtual camera has {self.width}x{self.height} pixels; it needs 2x2")
         if fov_deg is not None and not 0.0 < fov_deg < 170.0:
             raise InputError(f"a virtual field of view of {fov_deg} degrees; it has to lie between 0 and 170")
         self.path = path if path is not None else CameraPath()
@@ -157,21 +157,24 @@ class VirtualCamera:
             return photo, camera.K
         small_camera = camera.scaled(scale)
         small_size = small_camera.width, small_camera.height
-        return np.asarray(cv2.resize(photo, small_size, interpolation=cv2.INTER_AREA), np.uint8), small_camera.K
+        small = cv2.resize(photo, small_size, interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.uint8), small_camera.K
 
 
 def _check_photo(photo: ImageArray, camera: CameraModel) -> None:
     if not isinstance(photo, np.ndarray) or photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
         raise InputError("the virtual camera's photo has to be an (H, W, 3) uint8 BGR array")
     if photo.shape[0] < 2 or photo.shape[1] < 2:
-        raise InputError(f"the virtual camera's photo has {photo.shape[1]}x{photo.shape[0]} pixels; it needs 2x2")
+        raise InputError(
+            f"the photo has {photo.shape[1]}x{photo.shape[0]} pixels; a virtual camera needs 2x2"
+        )
     if (camera.width, camera.height) != (photo.shape[1], photo.shape[0]):
         raise InputError(
             f"the photo has {photo.shape[1]}x{photo.shape[0]} pixels, its camera model "
             f"{camera.width}x{camera.height}; both have to agree"
         )
     if camera.is_distorted:
-        raise InputError(f"the virtual camera needs a photo without distortion, not {camera.distortion_model}")
+        raise InputError(f"a virtual camera needs a photo without distortion, not {camera.distortion_model}")
 
 
 def _look_at(ray: FloatArray) -> FloatArray:

@@ -1,7 +1,7 @@
 """Drawing head poses on the image they were estimated from.
 
-The axes are those of `camera_T_face` (REP 155): x red, out of the face; y green, to the person's left; z blue,
-to the top of the head. They go through the camera model, distortion included.
+The axes are those of `camera_T_face` (REP 155): x red, out of the face; y green, to the person's left;
+z blue, to the top of the head. They go through the camera model, distortion included.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def draw_heads(
     :raises InputError: if the image isn't (H, W, 3) uint8.
     """
     if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
-        raise InputError(f"an overlay needs an (H, W, 3) uint8 image, not {image_bgr.shape} {image_bgr.dtype}")
+        raise InputError(
+            f"an overlay needs an (H, W, 3) uint8 image, not {image_bgr.dtype} {image_bgr.shape}"
+        )
     canvas = np.array(image_bgr, np.uint8, order="C")
     drawable = [item for item in heads if _is_finite(item.head)]
     by_distance = sorted(drawable, key=lambda item: -float(item.head.camera_T_face[2, 3]))
@@ -113,7 +115,7 @@ def draw_axes(
 
 
 def _draw_axis(canvas: ImageArray, line: FloatArray, colour: Colour, stroke_px: float) -> None:
-    """A line with a head: an arrow where it is long enough to have one, a dot where it points at the camera."""
+    """A line with an arrow's head where it is long enough, and a dot where it points at the camera."""
     thickness = max(1, round(stroke_px))
     outline = thickness + max(2, round(0.8 * stroke_px))
     tip, direction = line[-1], line[-1] - line[-2]
@@ -128,7 +130,8 @@ def _draw_axis(canvas: ImageArray, line: FloatArray, colour: Colour, stroke_px: 
     along = direction / max(float(np.linalg.norm(direction)), 1e-9)
     across = np.array([-along[1], along[0]])
     barbs = tip - head_length * along
-    arrow = _fixed_point(np.stack([tip, barbs + 0.45 * head_length * across, barbs - 0.45 * head_length * across]))
+    half_width = 0.45 * head_length * across
+    arrow = _fixed_point(np.stack([tip, barbs + half_width, barbs - half_width]))
     shaft = _fixed_point(np.concatenate([line[:-1], (tip - 0.8 * head_length * along)[None]]))
     cv2.polylines(canvas, [shaft], False, _SHADOW_BGR, outline, cv2.LINE_AA, _SUBPIXEL_BITS)
     cv2.polylines(canvas, [arrow], True, _SHADOW_BGR, outline - thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
@@ -168,8 +171,8 @@ def _stroke(canvas: ImageArray, box: npt.NDArray[np.floating]) -> float:
 def _draw_landmarks(canvas: ImageArray, head: HeadPose) -> None:
     """Blends soft dots into the image; near landmarks are lighter and denser than far ones.
 
-    A thousand anti-aliased circles would cost OpenCV many times what the network's crop costs, so the dots are
-    written into a coverage mask, ring by ring from outside in, and the touched pixels are blended at once.
+    A thousand anti-aliased circles would be slow in OpenCV, so the dots are written into a coverage mask,
+    ring by ring from outside in, and the touched pixels are blended at once.
     """
     pixels = np.asarray(head.landmarks_image, np.float64)
     depth = np.asarray(head.landmarks_camera, np.float64)[:, 2]
@@ -196,7 +199,7 @@ def _draw_landmarks(canvas: ImageArray, head: HeadPose) -> None:
 def _dot_coverage(
     pixels: FloatArray, nearness: FloatArray, radius: float, size: tuple[int, int]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """(H, W) coverage 0..1 of discs with a soft edge, and the nearness 0..1 of the disc that covers a pixel."""
+    """(H, W) coverage 0..1 of discs with a soft edge, and (H, W) nearness 0..1 of the disc at each pixel."""
     reach = int(np.ceil(radius + 0.5))
     cover = np.zeros((size[0] + 2 * reach, size[1] + 2 * reach), np.float32)
     near = np.zeros_like(cover)
@@ -239,7 +242,7 @@ def _draw_box(canvas: ImageArray, box: npt.NDArray[np.floating], colour: Colour)
 
 
 def _draw_label(canvas: ImageArray, item: IdentifiedHead) -> None:
-    """Identity and distance on a plate below the box, where the upward axis never is; above it where the image ends."""
+    """Identity and distance on a plate below the box, away from the upward axis; above it at the end."""
     box = np.asarray(item.head.box, np.float64)
     height, width = canvas.shape[:2]
     distance_m = float(np.linalg.norm(item.head.camera_T_face[:3, 3]))
@@ -247,7 +250,7 @@ def _draw_label(canvas: ImageArray, item: IdentifiedHead) -> None:
     scale = float(np.clip(0.0028 * _face_size(box), 0.00065 * height, 0.0016 * height))
     scale = max(scale, 0.32)
     thickness = max(1, round(1.3 * scale))
-    (text_width, text_height), baseline = cv2.getTextSize(text, _FONT, scale, thickness)
+    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, thickness)
     margin = max(3, round(0.45 * text_height))
     plate_width, plate_height = text_width + 2 * margin, text_height + 2 * margin
     gap = max(2, margin // 2)

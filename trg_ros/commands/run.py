@@ -15,7 +15,14 @@ import numpy as np
 
 from trg_ros.camera import CameraModel, load_camera_yaml
 from trg_ros.errors import InputError
-from trg_ros.recording import OutputFolder, OverlayVideo, json_lines, overlay_name, write_image
+from trg_ros.recording import (
+    OutputFolder,
+    OverlayVideo,
+    frame_record,
+    json_lines,
+    overlay_name,
+    write_image,
+)
 from trg_ros.sources import Frame, Source, open_source
 
 if TYPE_CHECKING:
@@ -28,19 +35,21 @@ Written into the output folder, complete or not at all:
   overlay.*       the photo, the video (overlay.mp4), or a folder overlay/ of photos, with everything drawn in
 The pose is REP 155's: origin at the bridge of the nose, x out of the face, y to the person's left, z up.
 
-Distances need the camera's focal length. Without --fov or --camera it is assumed to be width + height pixels, as in
-the paper; every line then says "intrinsics_assumed": true, and distances are only as good as that.
+Distances need the camera's focal length. Without --fov or --camera it is assumed to be width + height pixels,
+as in the paper; every line then says "intrinsics_assumed": true, and distances are only as good as that.
 
 A photo without a face is an error; in a folder or a video such a frame gets a line without heads.
-Exit status: 0; 2 for anything wrong with the input; 130 after Ctrl-C (a webcam's recording ends well with it).
+Exit status: 0; 2 for anything wrong with the input; 130 after Ctrl-C. A webcam is ended by Ctrl-C, with 0.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `trg-headpose run`."""
     parser.epilog = _DETAILS
-    parser.add_argument("input", metavar="INPUT", help="photo, folder of photos, video file, or webcam index (0)")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="output folder (default: <INPUT's name>_headpose)")
+    parser.add_argument("input", metavar="INPUT", help="photo, folder of photos, video, or webcam index (0)")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="output folder (default: <INPUT's name>_headpose)"
+    )
     intrinsics = parser.add_mutually_exclusive_group()
     intrinsics.add_argument("--fov", metavar="DEG", type=float, help="horizontal field of view in degrees")
     intrinsics.add_argument("--camera", metavar="FILE.yaml", help="calibration in ROS's camera_info format")
@@ -59,7 +68,9 @@ def main(args: argparse.Namespace) -> int:
     with _terminate_as_exit(), open_source(args.input) as source:
         out = args.out if args.out is not None else Path(f"{_stem(source)}_headpose")
         if source.kind == "folder" and (out / "overlay").resolve() == Path(args.input).resolve():
-            raise InputError(f"--out '{out}' would overwrite the photos of '{args.input}'; give another folder")
+            raise InputError(
+                f"--out '{out}' would overwrite the photos of '{args.input}'; give another folder"
+            )
         if source.kind == "photo" and (out / _overlay_file(source)).resolve() == Path(args.input).resolve():
             raise InputError(f"--out '{out}' would overwrite '{args.input}'; give another folder")
         with OutputFolder(out) as output:
@@ -80,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 class Intrinsics:
-    """The camera of an image by its size: from a field of view, a calibration file, or the paper's convention."""
+    """The camera of an image by its size: from a field of view, a calibration, or the paper's convention."""
 
     def __init__(self, fov_deg: float | None, camera_file: str | None) -> None:
         """:raises CameraError: for a field of view or a file that can't be used."""
@@ -108,8 +119,8 @@ class Intrinsics:
             calibrated = self._calibrated
             if (calibrated.width, calibrated.height) != (width, height):
                 raise InputError(
-                    f"'{self._camera_file}' is calibrated for {calibrated.width}x{calibrated.height} pixels but "
-                    f"'{name}' has {width}x{height}; calibrate at this size, or give --fov"
+                    f"'{self._camera_file}' is calibrated for {calibrated.width}x{calibrated.height} pixels "
+                    f"but '{name}' has {width}x{height}; calibrate at this size, or give --fov"
                 )
             return calibrated
         if self._fov_deg is not None:
@@ -128,7 +139,12 @@ class _Run:
     """The loop over the frames and what it writes."""
 
     def __init__(
-        self, source: Source, intrinsics: Intrinsics, estimator: HeadPoseEstimator, output: OutputFolder, overlay: bool
+        self,
+        source: Source,
+        intrinsics: Intrinsics,
+        estimator: HeadPoseEstimator,
+        output: OutputFolder,
+        overlay: bool,
     ) -> None:
         from trg_ros.tracking import HeadTracker
 
@@ -152,7 +168,13 @@ class _Run:
             stack.callback(self._video.close)
             write_line = stack.enter_context(json_lines(self._output.partial / "heads.jsonl"))
             progress = stack.enter_context(
-                tqdm(total=min(totals, default=None), unit="frame", desc=self._source.name, disable=None, leave=False)
+                tqdm(
+                    total=min(totals, default=None),
+                    unit="frame",
+                    desc=self._source.name,
+                    disable=None,
+                    leave=False,
+                )
             )
             self._started_s = time.monotonic()
             for frame in self._source:
@@ -177,7 +199,8 @@ class _Run:
         tracked = self._estimate(frame, camera)
         if not tracked and self._source.kind == "photo":
             raise InputError(f"no face found in '{frame.name}'")
-        write_line(frame_record(frame, camera, tracked, self._intrinsics.assumed, self._estimator.checkpoint.info.name))
+        checkpoint = self._estimator.checkpoint.info.name
+        write_line(frame_record(frame, camera, tracked, self._intrinsics.assumed, checkpoint))
         if self._overlay:
             self._write_overlay(frame, camera, tracked)
         self.frames += 1
@@ -204,49 +227,6 @@ class _Run:
             write_image(folder / overlay_name(frame.name), overlay)
         else:
             self._video.add(overlay, frame.stamp_s)
-
-
-def frame_record(
-    frame: Frame, camera: CameraModel, tracked: Sequence[TrackedHead], intrinsics_assumed: bool, checkpoint: str
-) -> dict[str, Any]:
-    """One line of heads.jsonl; see `trg-headpose run --help` for frames and units."""
-    return {
-        "name": frame.name,
-        "index": frame.index,
-        "stamp_s": round(frame.stamp_s, 6),
-        "image_size": [camera.width, camera.height],
-        "intrinsics": {
-            "fx": camera.fx,
-            "fy": camera.fy,
-            "cx": camera.cx,
-            "cy": camera.cy,
-            "distortion_model": camera.distortion_model,
-            "distortion": camera.distortion.tolist(),
-        },
-        "intrinsics_assumed": intrinsics_assumed,
-        "checkpoint": checkpoint,
-        "heads": [_head_record(item) for item in tracked],
-    }
-
-
-def _head_record(item: TrackedHead) -> dict[str, Any]:
-    from trg_ros.geometry import euler_yxz_degrees, quaternion_xyzw_from_matrix
-
-    head = item.head
-    camera_T_face = np.asarray(head.camera_T_face, np.float64)
-    yaw_deg, pitch_deg, roll_deg = (float(angle) for angle in euler_yxz_degrees(np.asarray(head.rotation, np.float64)))
-    return {
-        "id": item.id,
-        "position_m": np.round(camera_T_face[:3, 3], 6).tolist(),
-        "quaternion_xyzw": np.round(quaternion_xyzw_from_matrix(camera_T_face[:3, :3]), 8).tolist(),
-        "yaw_deg": round(yaw_deg, 4),
-        "pitch_deg": round(pitch_deg, 4),
-        "roll_deg": round(roll_deg, 4),
-        "distance_m": round(float(np.linalg.norm(camera_T_face[:3, 3])), 6),
-        "box": np.round(np.asarray(head.box, np.float64), 3).tolist(),
-        "score": round(float(head.score), 6),
-        "landmarks68": np.round(np.asarray(head.landmarks68_image, np.float64), 3).tolist(),
-    }
 
 
 def _load_estimator(args: argparse.Namespace) -> HeadPoseEstimator:

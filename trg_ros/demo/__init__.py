@@ -1,0 +1,1 @@
+"""`python -m trg_ros.demo`: a moving camera, the real node and a client on real DDS; ends by itself."""
