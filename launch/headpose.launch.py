@@ -38,6 +38,13 @@ ARGUMENTS = {
     "source_motion": ("none", "orbit: a virtual camera moves over the first picture of the source."),
 }
 
+# Fast DDS 3 renamed it and warns about the old name.
+PROFILE_VARIABLE = (
+    "FASTRTPS_DEFAULT_PROFILES_FILE"
+    if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
+    else "FASTDDS_DEFAULT_PROFILES_FILE"
+)
+
 # Image buffers of several MB are otherwise fetched from and returned to the kernel for every single message.
 MALLOC_SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
@@ -143,11 +150,7 @@ def process_options(arguments: dict[str, str]) -> dict:
 def image_environment() -> dict[str, str]:
     """Environment variables that make large images cheap; those that the user has set stay as they are."""
     profile = str(PACKAGE_SHARE / "config" / "fastdds_large_images.xml")
-    wanted = {
-        "FASTDDS_DEFAULT_PROFILES_FILE": profile,
-        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,  # its name up to Humble
-        **MALLOC_SETTINGS,
-    }
+    wanted = {PROFILE_VARIABLE: profile, **MALLOC_SETTINGS}
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
