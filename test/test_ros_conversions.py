@@ -177,9 +177,9 @@ def test_other_encodings_go_through_cv_bridge(monkeypatch: pytest.MonkeyPatch) -
     module.CvBridge, module.CvBridgeError = CvBridge, TypeError  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cv_bridge", module)
     assert (image_to_bgr(message) == 9).all()
-    with pytest.raises(InputError, match="rare8.*float32"):
+    with pytest.raises(InputError, match=r"rare8.*float32"):
         image_to_bgr(message)
-    with pytest.raises(InputError, match="rare8.*no such thing"):
+    with pytest.raises(InputError, match=r"rare8.*no such thing"):
         image_to_bgr(message)
     monkeypatch.setitem(sys.modules, "cv_bridge", None)
     with pytest.raises(InputError, match=r"cv_bridge can't be loaded.*use one of"):

@@ -6,20 +6,23 @@ import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import rclpy
 import rclpy.logging
+from geometry_msgs.msg import Quaternion, TransformStamped
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
+from tf2_ros import TransformBroadcaster
 
 from trg_ros.camera import CameraModel, load_camera_yaml
 from trg_ros.errors import InputError, TrgRosError
+from trg_ros.geometry import quaternion_xyzw_from_matrix
 from trg_ros.ros.camera_info import info_from_camera_model
 from trg_ros.ros.conversions import image_message
 from trg_ros.ros.parameter_table import ParameterTable, parameter
@@ -57,9 +60,26 @@ class VideoSourceSettings(ParameterTable):
     )
     width: int = parameter(640, "Width of the virtual camera's images in pixels.", low=16, high=8192)
     height: int = parameter(480, "Height of the virtual camera's images in pixels.", low=16, high=8192)
+    look_at_x: float = parameter(
+        0.5, "Where the virtual camera looks at rest, over the picture's width.", low=0.0, high=1.0
+    )
+    look_at_y: float = parameter(
+        0.5, "Where the virtual camera looks at rest, over the picture's height.", low=0.0, high=1.0
+    )
+    photo_frame_id: str = parameter(
+        "photo", "Frame of the picture's own camera; /tf tells how the virtual camera is turned in it."
+    )
 
 
-Picture = tuple[npt.NDArray[np.uint8], "CameraModel | None"]
+class Picture(NamedTuple):
+    """What is published at once."""
+
+    image_bgr: npt.NDArray[np.uint8]
+    """(H, W, 3) uint8 BGR."""
+    camera: CameraModel | None
+    """None: uncalibrated."""
+    R_camera_photo: npt.NDArray[np.float64] | None = None
+    """(3, 3), photo coordinates to the virtual camera's; None: no virtual camera."""
 
 
 class VideoSourceNode(Node):
@@ -82,6 +102,7 @@ class VideoSourceNode(Node):
         pictures = self._moving(source, rate) if self.settings.motion == "orbit" else self._still(source)
         self._image = self.create_publisher(Image, "image", _QOS)
         self._camera_info = self.create_publisher(CameraInfo, "camera_info", _QOS)
+        self._broadcaster = TransformBroadcaster(self)
         # What can't be read fails here, not later; the other pictures are fetched when they are due.
         self._pictures = itertools.chain([next(pictures)], pictures)
         self.create_timer(1.0 / rate, self._publish)
@@ -102,17 +123,27 @@ class VideoSourceNode(Node):
             self.get_logger().info("the source has ended")
             self.finished = True
             return
-        image, camera = picture
+        image, camera = picture.image_bgr, picture.camera
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.settings.frame_id)
         info = info_from_camera_model(camera, image.shape[1], image.shape[0])
         info.header = header
         self._camera_info.publish(info)
         if self._image.get_subscription_count() > 0:
             self._image.publish(image_message(header, image))
+        if picture.R_camera_photo is not None:
+            self._broadcaster.sendTransform(self._camera_in_photo(header, picture.R_camera_photo))
+
+    def _camera_in_photo(self, header: Header, R_camera_photo: npt.NDArray[np.float64]) -> TransformStamped:
+        """Where the virtual camera looks: in a frame that stands still, a head of the photo stands still."""
+        x, y, z, w = (float(value) for value in quaternion_xyzw_from_matrix(R_camera_photo.T))
+        transform = TransformStamped(child_frame_id=header.frame_id)
+        transform.header = Header(stamp=header.stamp, frame_id=self.settings.photo_frame_id)
+        transform.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
+        return transform
 
     def _still(self, source: Source) -> Iterator[Picture]:
         for frame in source:
-            yield frame.image_bgr, self._calibration(frame.image_bgr)
+            yield Picture(frame.image_bgr, self._calibration(frame.image_bgr))
 
     def _moving(self, source: Source, rate: float) -> Iterator[Picture]:
         """The first picture for ever, or one round of 10 s, seen by a camera that turns and zooms."""
@@ -120,11 +151,16 @@ class VideoSourceNode(Node):
         photo_camera = self._calibration(photo)
         if photo_camera is None:
             raise InputError("motion 'orbit' needs the picture's camera: give fov_deg or camera_yaml")
-        virtual = VirtualCamera(photo, photo_camera, (self.settings.width, self.settings.height))
+        target_px = (
+            self.settings.look_at_x * (photo_camera.width - 1),
+            self.settings.look_at_y * (photo_camera.height - 1),
+        )
+        size = self.settings.width, self.settings.height
+        virtual = VirtualCamera(photo, photo_camera, size, target_px=target_px)
         index = 0
         while self.settings.loop or index < 10.0 * rate:
             view = virtual.frame(index / rate)
-            yield view.image_bgr, view.camera
+            yield Picture(*view)
             index += 1
 
     def _calibration(self, image: npt.NDArray[np.uint8]) -> CameraModel | None:
