@@ -100,6 +100,25 @@ class CropWindows:
         half = 0.5 * self.size[:, None] / _plane_units_per_pixel(camera, center_px, self.camera_R_virtual)
         return np.concatenate([center_px - half, center_px + half], axis=1)
 
+    def with_rows(self, index: NDArray, rows: CropWindows) -> CropWindows:
+        """A copy in which the windows at ``index`` are those of ``rows``."""
+        center, size, rotation = self.center.copy(), self.size.copy(), self.camera_R_virtual.copy()
+        center[index], size[index], rotation[index] = rows.center, rows.size, rows.camera_R_virtual
+        return CropWindows(center, size, rotation)
+
+    def center_in(self, other: CropWindows) -> Array:
+        """(N, 2) these windows' centres on the virtual planes of N other windows; NaN behind those."""
+        return _on_virtual_plane(self.rays(self.center), other.camera_R_virtual)
+
+    def overlap(self, other: CropWindows) -> Array:
+        """(N,) intersection over union with N other windows, 0..1; 0 where either is not valid."""
+        shift = np.abs(other.center_in(self) - self.center)
+        sides = np.minimum(self.size, other.size)[:, None]
+        inner = np.clip(0.5 * (self.size + other.size)[:, None] - shift, 0.0, sides).prod(axis=1)
+        union = self.size**2 + other.size**2 - inner
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.nan_to_num(inner / union, nan=0.0)
+
     def rays(self, plane: Array) -> Array:
         """Points (N, ..., 2) of the windows' normalised planes as points (N, ..., 3) in the camera frame."""
         points = np.concatenate([plane, np.ones((*plane.shape[:-1], 1))], axis=-1)
@@ -176,16 +195,19 @@ def box_from_landmarks68(landmarks68_px: ArrayLike, truncate: bool = False) -> A
     return np.trunc(boxes) if truncate else boxes
 
 
-def _virtual_rotation(rays: Array) -> Array:
-    """camera_R_virtual (N, 3, 3) for faces along unit rays (N, 3): identity, or the shortest turn of z onto the ray."""
+def shortest_turn(rays: Array) -> Array:
+    """(N, 3, 3) the shortest rotations that take the z axis onto unit rays (N, 3), which don't point along -z."""
     x, y, z = rays[:, 0], rays[:, 1], rays[:, 2]
+    k = 1.0 / np.maximum(1.0 + z, 1e-12)
+    turned = np.array([[1 - k * x * x, -k * x * y, x], [-k * x * y, 1 - k * y * y, y], [-x, -y, z]])
+    return np.moveaxis(turned, -1, 0)
+
+
+def _virtual_rotation(rays: Array) -> Array:
+    """camera_R_virtual (N, 3, 3) for faces along unit rays (N, 3): identity, or z turned onto the ray."""
     rotation = np.tile(np.eye(3), (len(rays), 1, 1))
-    far = z < np.cos(np.deg2rad(MAX_OFF_AXIS_DEG))
-    if far.any():
-        x, y, z = x[far], y[far], z[far]
-        k = 1.0 / (1.0 + z)
-        turned = np.array([[1 - k * x * x, -k * x * y, x], [-k * x * y, 1 - k * y * y, y], [-x, -y, z]])
-        rotation[far] = np.moveaxis(turned, -1, 0)
+    far = rays[:, 2] < np.cos(np.deg2rad(MAX_OFF_AXIS_DEG))
+    rotation[far] = shortest_turn(rays[far])
     return rotation
 
 

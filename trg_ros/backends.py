@@ -1,0 +1,142 @@
+"""What runs the network: one small protocol, so that other runtimes can take eager torch's place."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from trg_ros.checkpoint import Checkpoint
+from trg_ros.errors import DeviceError, InputError
+from trg_ros.model.preprocessing import normalise_crops
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "torch")
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """What the network says about N crops; metres, in the camera that the boxes were given in.
+
+    :param landmarks_head: (N, V, 3) float32, head frame.
+    :param rotation: (N, 3, 3) float32, head to camera.
+    :param translation: (N, 3) float32, the head frame's origin in the camera frame.
+    """
+
+    landmarks_head: NDArray[np.float32]
+    rotation: NDArray[np.float32]
+    translation: NDArray[np.float32]
+
+    def __getitem__(self, index: NDArray) -> NetworkResult:
+        return NetworkResult(self.landmarks_head[index], self.rotation[index], self.translation[index])
+
+    def with_rows(self, index: NDArray, rows: NetworkResult) -> NetworkResult:
+        """A copy in which the heads at ``index`` are those of ``rows``."""
+        copies = {}
+        for entry in dataclasses.fields(self):
+            copies[entry.name] = getattr(self, entry.name).copy()
+            copies[entry.name][index] = getattr(rows, entry.name)
+        return NetworkResult(**copies)
+
+
+class Backend(Protocol):
+    """Runs one checkpoint on one device."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs, for people: "cpu", "cuda:0", ..."""
+
+    def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
+        """Estimate heads.
+
+        :param crops_rgb: (N, S, S, 3) uint8, N >= 1.
+        :param boxes: (N, 3) float32, centre x, centre y and side of each crop on the normalised image plane.
+        """
+
+
+class TorchBackend:
+    """Eager torch: batch normalisation folded into the convolutions, channels last, no autograd.
+
+    :param threads: torch's threads for one operation. This is torch's global setting for the whole process; None
+        leaves it as it is.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, threads: int | None = None) -> None:
+        if threads is not None:
+            if threads < 1:
+                raise InputError(f"threads is {threads}: it must be at least 1")
+            torch.set_num_threads(threads)
+        self._device = device
+        model = fold_normalisation(checkpoint.build_model())
+        self._model = model.to(device=device, memory_format=torch.channels_last)
+
+    @property
+    def device(self) -> str:
+        return str(self._device)
+
+    @torch.inference_mode()
+    def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
+        crops = normalise_crops(torch.from_numpy(crops_rgb).to(self._device))
+        last = self._model(crops, torch.from_numpy(boxes).to(self._device))[-1]
+        return NetworkResult(
+            *(part.cpu().numpy() for part in (last.landmarks_head, last.rotation, last.translation))
+        )
+
+
+def fold_normalisation(model: nn.Module) -> nn.Module:
+    """Fold every batch normalisation into the convolution before it, in place: same numbers, fewer passes."""
+    for module in model.modules():
+        conv, norm = getattr(module, "conv", None), getattr(module, "norm", None)
+        if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.conv = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d))
+            module.norm = nn.Identity()
+    return model
+
+
+def resolve_device(device: str) -> torch.device:
+    """ "auto", "cpu", "cuda" or "cuda:1" as a device that exists; auto takes the CPU where there is no GPU, and logs it.
+
+    :raises DeviceError: for a GPU that isn't there, or an unknown name.
+    """
+    if device == "auto":
+        chosen = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        logger.info(
+            "device auto: running on %s", chosen if chosen.type == "cuda" else "the CPU, torch sees no GPU"
+        )
+        return chosen
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise DeviceError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise DeviceError(f"device {device!r} is not supported: use auto, cpu, cuda or cuda:N")
+    if chosen.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (chosen.index or 0) >= count:
+            raise DeviceError(
+                f"device {device!r} was asked for, but torch {torch.__version__} sees {count or 'no'} CUDA GPU"
+                f"{'s' if count > 1 else ''}: use device 'cpu' or 'auto', or install a driver and a torch with CUDA"
+            )
+        return torch.device("cuda", chosen.index or 0)
+    return chosen
+
+
+def make_backend(
+    checkpoint: Checkpoint, device: str = "auto", backend: str = "auto", threads: int | None = None
+) -> Backend:
+    """The backend for a checkpoint.
+
+    :raises DeviceError: see :func:`resolve_device`.
+    :raises InputError: for an unknown backend.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend!r} is unknown: use {' or '.join(BACKENDS)}")
+    return TorchBackend(checkpoint, resolve_device(device), threads)

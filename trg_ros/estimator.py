@@ -1,0 +1,308 @@
+"""HeadPoseEstimator: image + camera (+ boxes) -> metric head poses. No ROS here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trg_ros.backends import Backend, NetworkResult, make_backend
+from trg_ros.camera import CameraModel
+from trg_ros.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from trg_ros.crop import CropWindows, cut_windows
+from trg_ros.detection import Detections, FaceDetector, make_detector
+from trg_ros.errors import DetectorError, InputError
+from trg_ros.heads import HeadPose, build_heads
+
+Array = NDArray[np.float64]
+
+__all__ = ["HeadPose", "HeadPoseEstimator", "WindowEstimates"]
+
+#: A crop implied by the landmarks is taken for the next look only within these bounds of the last crop.
+_MAX_SIZE_RATIO, _MAX_CENTER_SHIFT = 3.0, 1.0
+
+
+@dataclass(frozen=True)
+class WindowEstimates:
+    """The network's view of N windows of one image, in their virtual cameras, and how well each fits itself.
+
+    :param consistency: (N,) 0..1; see :func:`window_agreement`.
+    """
+
+    windows: CropWindows
+    result: NetworkResult
+    consistency: Array
+
+
+class HeadPoseEstimator:
+    """Estimates every head in an image at once; see :meth:`load`.
+
+    ``forward_passes`` counts how often the network ran (once per batch of faces).
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, backend: Backend, detector: str | FaceDetector | None = "auto"
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.forward_passes = 0
+        self._backend = backend
+        self._detector: str | FaceDetector | None = detector
+        if isinstance(detector, str) and detector != "auto":
+            self._detector = make_detector(detector)
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        device: str = "auto",
+        backend: str = "auto",
+        detector: str | FaceDetector | None = "auto",
+        threads: int | None = None,
+    ) -> HeadPoseEstimator:
+        """Load a network and make it ready.
+
+        :param checkpoint: file (or a loaded checkpoint); None: the packaged weights.
+        :param device: "auto" (a GPU if there is one, else the CPU, which is logged), "cpu", "cuda" or "cuda:N".
+        :param backend: "auto" or "torch".
+        :param detector: "auto" looks for one when it is first needed; a name as for ``make_detector``; an object
+            with its methods; None: boxes always come from outside.
+        :param threads: torch's CPU threads, a setting of the whole process; None leaves it alone. Beside other
+            processes one is best, or start Python with ``OMP_WAIT_POLICY=PASSIVE``.
+        :raises CheckpointError: for a file that isn't one of our checkpoints.
+        :raises DeviceError: for a GPU that was asked for and isn't there.
+        :raises DetectorError: for a detector that was named and isn't there.
+        """
+        if not isinstance(checkpoint, Checkpoint):
+            checkpoint = load_checkpoint(default_checkpoint_path() if checkpoint is None else checkpoint)
+        return cls(checkpoint, make_backend(checkpoint, device, backend, threads), detector)
+
+    @property
+    def device(self) -> str:
+        """Where the network runs: "cpu", "cuda:0", ..."""
+        return self._backend.device
+
+    @property
+    def detector(self) -> FaceDetector:
+        """The face detector, looked for on first use.
+
+        :raises DetectorError: if there is none, saying how to get one.
+        """
+        if self._detector is None:
+            raise DetectorError(
+                "this estimator has no face detector: give boxes, or load it with detector='auto'"
+            )
+        if isinstance(self._detector, str):
+            self._detector = make_detector(self._detector)
+        return self._detector
+
+    def detect(self, image_bgr: NDArray[np.uint8]) -> Detections:
+        """The detector's faces in an image (H, W, 3) uint8 BGR; ``detector.trg_boxes`` turns them into TRG boxes."""
+        check_image(image_bgr)
+        return self.detector.detect(image_bgr)
+
+    def estimate(
+        self,
+        image_bgr: NDArray[np.uint8],
+        camera: CameraModel,
+        boxes: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
+        refine: int = 1,
+    ) -> list[HeadPose]:
+        """Estimate the heads in an image.
+
+        :param image_bgr: (H, W, 3) uint8, raw (distorted), of the camera's size.
+        :param boxes: (N, 4) TRG boxes LTRB px (about 1.5 times the extent of the 68 landmarks; the larger side
+            counts; they may leave the image); None: the detector's faces.
+        :param scores: (N,) how sure the source of ``boxes`` is, 0..1.
+        :param refine: how often to look again, with the crop that TRG's own landmarks ask for.
+        :returns: one head for each box in order, or the detector's best first. A head's score is the lower of the
+            box's score (1 if there is none) and the agreement of the crop with its own landmarks
+            (:func:`window_agreement`).
+        :raises InputError: for an image or boxes that can't be used, or an image not of the camera's size.
+        :raises DetectorError: if boxes are needed and there is no detector.
+        """
+        check_image(image_bgr, camera)
+        if boxes is None:
+            found = self.detector.detect(image_bgr)
+            windows = CropWindows.from_boxes(camera, self.detector.trg_boxes(found))
+            box_scores = np.asarray(found.scores, dtype=np.float64)[windows.valid]
+            windows = windows[windows.valid]
+        else:
+            windows = windows_of_boxes(camera, boxes)
+            box_scores = checked_scores(scores, len(windows))
+        estimates = self.estimate_windows(image_bgr, camera, windows, np.full(len(windows), refine))
+        return self.heads(estimates, camera, box_scores)
+
+    def estimate_crops(
+        self, crops_rgb: NDArray[np.uint8], boxes: ArrayLike, camera: CameraModel | Sequence[CameraModel]
+    ) -> list[HeadPose]:
+        """Estimate heads from crops that were cut elsewhere, without a second look.
+
+        :param crops_rgb: (N, S, S, 3) uint8 RGB, S the checkpoint's input size; pixel 0 is the box's left (top) edge,
+            pixel S - 1 its right (bottom) edge.
+        :param boxes: (N, 4) LTRB px in the image of ``camera``, where the crops were cut.
+        :param camera: of all N, or a sequence of N cameras.
+        :raises InputError: for shapes that don't fit each other or the checkpoint.
+        """
+        size = self.checkpoint.config.input_size
+        crops_rgb = np.asarray(crops_rgb)
+        if crops_rgb.dtype != np.uint8 or crops_rgb.ndim != 4 or crops_rgb.shape[1:] != (size, size, 3):
+            raise InputError(
+                f"crops are {crops_rgb.dtype} {crops_rgb.shape}: expected uint8 (N, {size}, {size}, 3), RGB"
+            )
+        boxes = checked_boxes(boxes)
+        cameras = None if isinstance(camera, CameraModel) else list(camera)
+        if len(boxes) != len(crops_rgb) or (cameras is not None and len(cameras) != len(crops_rgb)):
+            counts = f"{len(crops_rgb)} crops, {len(boxes)} boxes"
+            raise InputError(
+                f"{counts} and {len(cameras) if cameras is not None else 1} cameras don't belong together"
+            )
+        if not len(boxes):
+            return []
+        if isinstance(camera, CameraModel):
+            windows = windows_of_boxes(camera, boxes, turn=False)
+        else:
+            windows = CropWindows.concatenate(
+                [windows_of_boxes(one, boxes[i : i + 1], turn=False) for i, one in enumerate(camera)]
+            )
+        result = self._infer(crops_rgb, windows)
+        scores = window_agreement(windows, self._landmark_windows(windows, result))
+        return build_heads(result, windows, camera, scores, self.checkpoint)
+
+    def estimate_windows(
+        self,
+        image_bgr: NDArray[np.uint8],
+        camera: CameraModel,
+        windows: CropWindows,
+        refine: NDArray[np.int64],
+    ) -> WindowEstimates:
+        """The network on windows of an image, each looked at again ``refine`` (N,) times; for trackers.
+
+        Checks nothing: the image has been checked, the windows are valid.
+        """
+        if not len(windows):
+            return WindowEstimates(windows, _NOTHING, np.zeros(0))
+        result = self._infer(self._cut(image_bgr, camera, windows), windows)
+        implied = self._landmark_windows(windows, result)
+        for look in range(int(refine.max())):
+            again = np.flatnonzero((refine > look) & _plausible(implied, windows))
+            if not len(again):
+                break
+            windows = windows.with_rows(again, implied[again])
+            second = self._infer(self._cut(image_bgr, camera, windows[again]), windows[again])
+            result = result.with_rows(again, second)
+            implied = self._landmark_windows(windows, result)
+        return WindowEstimates(windows, result, window_agreement(windows, implied))
+
+    def heads(self, estimates: WindowEstimates, camera: CameraModel, box_scores: NDArray) -> list[HeadPose]:
+        """The heads of :meth:`estimate_windows`; ``box_scores`` (N,) as for :meth:`estimate`."""
+        if not len(estimates.windows):
+            return []
+        scores = np.minimum(box_scores, estimates.consistency)
+        return build_heads(estimates.result, estimates.windows, camera, scores, self.checkpoint)
+
+    def _infer(self, crops_rgb: NDArray[np.uint8], windows: CropWindows) -> NetworkResult:
+        self.forward_passes += 1
+        return self._backend.infer(np.ascontiguousarray(crops_rgb), windows.normalised)
+
+    def _cut(
+        self, image_bgr: NDArray[np.uint8], camera: CameraModel, windows: CropWindows
+    ) -> NDArray[np.uint8]:
+        return cut_windows(image_bgr, camera, windows, self.checkpoint.config.input_size)[..., ::-1]
+
+    def _landmark_windows(self, windows: CropWindows, result: NetworkResult) -> CropWindows:
+        """The windows that the estimated 68 landmarks ask for."""
+        landmarks68 = result.landmarks_head[:, self.checkpoint.topology.landmarks68].astype(np.float64)
+        virtual = landmarks68 @ result.rotation.transpose(0, 2, 1) + result.translation[:, None]
+        return CropWindows.from_landmarks68(virtual @ windows.camera_R_virtual.transpose(0, 2, 1))
+
+
+_NOTHING = NetworkResult(
+    np.zeros((0, 0, 3), np.float32), np.zeros((0, 3, 3), np.float32), np.zeros((0, 3), np.float32)
+)
+
+
+def window_agreement(windows: CropWindows, implied: CropWindows) -> Array:
+    """(N,) 0..1: intersection over union of each window and the one its own landmarks imply.
+
+    TRG is trained on boxes around the landmarks, shifted by up to 15 %; on a face it finds its way back, and the
+    two windows agree to about 0.7 or more. A crop without a face, or one that has lost it, falls below.
+    """
+    return windows.overlap(implied)
+
+
+def _plausible(implied: CropWindows, windows: CropWindows) -> NDArray[np.bool_]:
+    """(N,) whether landmarks are where a face in the window could have them, so that a second look makes sense."""
+    ratio = np.maximum(implied.size / windows.size, windows.size / implied.size)
+    shift = np.linalg.norm(implied.center_in(windows) - windows.center, axis=1) / windows.size
+    return implied.valid & (ratio < _MAX_SIZE_RATIO) & (shift < _MAX_CENTER_SHIFT)
+
+
+def check_image(image_bgr: NDArray[np.uint8], camera: CameraModel | None = None) -> None:
+    """:raises InputError: unless the image is (H, W, 3) uint8, not empty, and of the camera's size."""
+    if not isinstance(image_bgr, np.ndarray):
+        raise InputError(
+            f"image is a {type(image_bgr).__name__}: expected a NumPy array (height, width, 3) uint8, BGR"
+        )
+    if image_bgr.dtype != np.uint8 or image_bgr.ndim != 3 or image_bgr.shape[2] != 3:
+        raise InputError(
+            f"image is {image_bgr.dtype} {image_bgr.shape}: expected uint8 (height, width, 3), BGR"
+        )
+    if 0 in image_bgr.shape:
+        raise InputError(f"image is empty: its shape is {image_bgr.shape}")
+    if camera is None:
+        return
+    if not isinstance(camera, CameraModel):
+        raise InputError(f"camera is a {type(camera).__name__}: expected a trg_ros.camera.CameraModel")
+    height, width = image_bgr.shape[:2]
+    if (width, height) != (camera.width, camera.height):
+        raise InputError(
+            f"the image is {width}x{height} but the camera is calibrated for {camera.width}x{camera.height}: use the "
+            "calibration of this image size (CameraModel.scaled if the image was resized, with_roi if it was cut)"
+        )
+
+
+def checked_boxes(boxes: ArrayLike) -> Array:
+    """Boxes as (N, 4) float64. :raises InputError: for another shape, NaN, or a box without a size."""
+    try:
+        array = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"boxes are not numbers: {boxes!r}") from error
+    if array.size == 0:
+        return np.zeros((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise InputError(
+            f"boxes have shape {array.shape}: expected (N, 4): left, top, right, bottom in pixels"
+        )
+    for index in np.flatnonzero(~np.isfinite(array).all(axis=1)):
+        raise InputError(f"box {index} is {array[index].tolist()}: it must be finite")
+    for index in np.flatnonzero((array[:, 2:] <= array[:, :2]).any(axis=1)):
+        raise InputError(
+            f"box {index} is {array[index].tolist()}: right must exceed left and bottom top "
+            "(left, top, right, bottom in pixels)"
+        )
+    return array
+
+
+def checked_scores(scores: ArrayLike | None, count: int) -> Array:
+    """Scores of ``count`` boxes, ones if there are none. :raises InputError: for another number of them, or NaN."""
+    if scores is None:
+        return np.ones(count)
+    array = np.asarray(scores, dtype=np.float64)
+    if array.shape != (count,) or not np.isfinite(array).all():
+        raise InputError(f"scores are {array.tolist()}: expected {count} finite numbers, one for each box")
+    return array
+
+
+def windows_of_boxes(camera: CameraModel, boxes: ArrayLike, turn: bool = True) -> CropWindows:
+    """Windows of given boxes. :raises InputError: for a box that has no place in the camera."""
+    boxes = checked_boxes(boxes)
+    windows = CropWindows.from_boxes(camera, boxes, turn)
+    for index in np.flatnonzero(~windows.valid):
+        raise InputError(
+            f"box {index} is {boxes[index].tolist()}: the lens of this camera sees nothing there"
+        )
+    return windows

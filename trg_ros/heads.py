@@ -1,0 +1,124 @@
+"""HeadPose, the result, and how N network outputs become N of them, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trg_ros.backends import NetworkResult
+from trg_ros.camera import CameraModel
+from trg_ros.checkpoint import Checkpoint
+from trg_ros.crop import CropWindows, shortest_turn
+from trg_ros.geometry import head_T_face, make_transform
+
+Array = NDArray[np.float64]
+
+#: Standard deviations where a checkpoint doesn't state its own: degrees about x, y, z; parts of the distance.
+DEFAULT_ROTATION_STD_DEG = (8.0, 8.0, 8.0)
+DEFAULT_TRANSLATION_STD_RELATIVE = (0.02, 0.02, 0.08)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadPose:
+    """One head in one image. Metres; ``camera`` is the image's optical frame; frames as in ``trg_ros.geometry``.
+
+    :param camera_T_head: (4, 4) pose of the network's head frame.
+    :param camera_T_face: (4, 4) pose of the REP 155 face frame: origin at the sellion, x out of the face, z up.
+    :param landmarks_head: (V, 3) in the head frame.
+    :param landmarks_camera: (V, 3) in the camera frame.
+    :param landmarks_image: (V, 2) pixels of the raw image; NaN where the lens sees nothing.
+    :param landmarks68_image: (68, 2) px, the Multi-PIE landmarks among them.
+    :param landmarks68_camera: (68, 3) in the camera frame.
+    :param box: (4,) left, top, right, bottom px of the crop that the network saw.
+    :param score: 0..1, how sure it is that this is a face; see ``HeadPoseEstimator.estimate``.
+    :param covariance: (6, 6) of x y z (m) and rotations about x y z (rad), camera frame, at the face's origin.
+    """
+
+    camera_T_head: Array
+    camera_T_face: Array
+    landmarks_head: NDArray[np.float32]
+    landmarks_camera: Array
+    landmarks_image: Array
+    landmarks68_image: Array
+    landmarks68_camera: Array
+    box: Array
+    score: float
+    covariance: Array
+
+    @property
+    def rotation(self) -> Array:
+        """(3, 3) rotation from the head frame to the camera frame."""
+        return self.camera_T_head[:3, :3]
+
+    @property
+    def translation(self) -> Array:
+        """(3,) the head frame's origin in the camera frame, metres."""
+        return self.camera_T_head[:3, 3]
+
+
+def build_heads(
+    result: NetworkResult,
+    windows: CropWindows,
+    camera: CameraModel | Sequence[CameraModel],
+    scores: NDArray,
+    checkpoint: Checkpoint,
+) -> list[HeadPose]:
+    """Turn network outputs in virtual cameras into heads in the real one(s).
+
+    :param camera: the camera of all N heads, or one for each.
+    :param scores: (N,).
+    """
+    topology = checkpoint.topology
+    rotation = windows.camera_R_virtual @ result.rotation
+    translation = np.einsum("nij,nj->ni", windows.camera_R_virtual, result.translation)
+    camera_T_head = make_transform(rotation, translation)
+    camera_T_face = camera_T_head @ head_T_face(result.landmarks_head[:, topology.sellion].astype(np.float64))
+    landmarks_camera = result.landmarks_head @ rotation.transpose(0, 2, 1) + translation[:, None]
+    if isinstance(camera, CameraModel):
+        landmarks_image, boxes = camera.project(landmarks_camera), windows.to_boxes(camera)
+    else:
+        landmarks_image = np.stack(
+            [one.project(points) for one, points in zip(camera, landmarks_camera, strict=True)]
+        )
+        boxes = np.concatenate([windows[i : i + 1].to_boxes(one) for i, one in enumerate(camera)])
+    covariance = covariances(camera_T_face[:, :3, 3], checkpoint.info.measured_errors)
+    return [
+        HeadPose(
+            camera_T_head=camera_T_head[i],
+            camera_T_face=camera_T_face[i],
+            landmarks_head=result.landmarks_head[i],
+            landmarks_camera=landmarks_camera[i],
+            landmarks_image=landmarks_image[i],
+            landmarks68_image=landmarks_image[i][topology.landmarks68],
+            landmarks68_camera=landmarks_camera[i][topology.landmarks68],
+            box=boxes[i],
+            score=float(scores[i]),
+            covariance=covariance[i],
+        )
+        for i in range(len(windows))
+    ]
+
+
+def covariances(face_origin: Array, measured_errors: dict) -> Array:
+    """(N, 6, 6) covariances of faces at (N, 3), camera frame, from a checkpoint's measured errors.
+
+    The errors are along and across the viewing ray: ``translation_std_relative`` in parts of the distance,
+    ``rotation_std_deg`` about axes whose z is the ray. They are treated as independent of each other.
+    """
+    across_and_along = np.asarray(
+        measured_errors.get("translation_std_relative", DEFAULT_TRANSLATION_STD_RELATIVE), dtype=np.float64
+    )
+    about = np.deg2rad(
+        np.asarray(measured_errors.get("rotation_std_deg", DEFAULT_ROTATION_STD_DEG), dtype=np.float64)
+    )
+    distance = np.linalg.norm(face_origin, axis=1)
+    camera_R_ray = shortest_turn(face_origin / np.maximum(distance, 1e-9)[:, None])
+    covariance = np.zeros((len(face_origin), 6, 6))
+    translation = camera_R_ray * (across_and_along * distance[:, None])[:, None]
+    covariance[:, :3, :3] = translation @ translation.transpose(0, 2, 1)
+    rotation = camera_R_ray * about
+    covariance[:, 3:, 3:] = rotation @ rotation.transpose(0, 2, 1)
+    return covariance
