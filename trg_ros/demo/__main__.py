@@ -186,9 +186,10 @@ def _report(client: DemoClient, bag: Bag | None, out: Path, start_up_s: float) -
     if errors is not None:
         print(
             f"against the known motion over {errors.views} views (the camera turned by up to "
-            f"{errors.largest_turn_deg:.0f} deg): rotation off by {errors.rotation_median_deg:.1f} deg "
-            f"(median), {errors.rotation_max_deg:.1f} deg (largest); position by {100 * errors.position_median:.1f} % "
-            f"of the distance (median); distance steady within {100 * errors.distance_spread:.1f} %"
+            f"{errors.largest_turn_deg:.0f} deg):\n  rotation off by {errors.rotation_median_deg:.1f} deg "
+            f"(median), {errors.rotation_max_deg:.1f} deg (largest)\n  position off by "
+            f"{100 * errors.position_median:.1f} % of the distance (median), distance steady within "
+            f"{100 * errors.distance_spread:.1f} %"
         )
     overlay = client.newest_overlay()
     if overlay is not None:
