@@ -1,4 +1,4 @@
-"""What trg_ros calls of cv_bridge, tf_transformations and sensor_msgs_py: by the stand-ins or by the real ones."""
+"""What ROS users expect of cv_bridge, tf_transformations and sensor_msgs_py, stand-ins or real."""
 
 import math
 
