@@ -12,6 +12,10 @@ class InputError(TrgRosError, ValueError):
     """An image, video, array or argument that can't be used."""
 
 
+class DatasetError(InputError):
+    """A data set that is not where or what it should be; the message ends with the expected layout."""
+
+
 class CameraError(TrgRosError, ValueError):
     """Camera intrinsics or distortion that can't be used."""
 
