@@ -1,4 +1,4 @@
-"""The parts of the node that need no second process: mailbox, worker, parameters, calibration rules, boxes."""
+"""The parts of the node that need no second process: mailbox, worker, parameters, calibration, boxes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ros_bad_inputs import camera_info
 from std_msgs.msg import Header
 from trg_ros.msg import FaceBox, FaceBoxArray
 
+from trg_ros.detection import trg_boxes_from_face_boxes
 from trg_ros.errors import CameraError, InputError
 from trg_ros.ros.boxes import BoxPairing, boxes_from_message
 from trg_ros.ros.diagnostics import MissingInput, Rates, diagnostic_array, judge
@@ -343,7 +344,8 @@ def face_boxes(*rows: tuple[float, float, float, float, float]) -> FaceBoxArray:
 
 def test_face_boxes_are_read() -> None:
     boxes, scores = boxes_from_message(face_boxes((1.0, 2.0, 11.0, 14.0, 0.75), (-5.0, -5.0, 5.0, 5.0, 1.0)))
-    np.testing.assert_array_equal(boxes, [[1, 2, 11, 14], [-5, -5, 5, 5]])
+    tight = [[1, 2, 11, 14], [-5, -5, 5, 5]]
+    np.testing.assert_allclose(boxes, trg_boxes_from_face_boxes(tight))
     np.testing.assert_array_equal(scores, [0.75, 1.0])
     assert boxes_from_message(face_boxes())[0].shape == (0, 4)
 
@@ -359,7 +361,7 @@ def test_vision_msgs_detections_are_read(nested: bool) -> None:
         detections=[SimpleNamespace(bbox=bbox, results=[result]), SimpleNamespace(bbox=bbox, results=[])]
     )
     boxes, scores = boxes_from_message(message)
-    np.testing.assert_array_equal(boxes, [[15, 26, 25, 34]] * 2)
+    np.testing.assert_allclose(boxes, trg_boxes_from_face_boxes([[15, 26, 25, 34]] * 2))
     np.testing.assert_array_equal(scores, [0.5, 1.0])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trg_ros.detection import trg_boxes_from_face_boxes
 from trg_ros.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
@@ -16,7 +17,8 @@ FloatArray = npt.NDArray[np.float32]
 def boxes_from_message(message: Any) -> tuple[FloatArray, FloatArray]:
     """trg_ros/FaceBoxArray or vision_msgs/Detection2DArray -> boxes (N, 4) and scores (N,).
 
-    A box is left, top, right, bottom in px.
+    The messages carry boxes as detectors draw them, tight from forehead to chin; what comes back are the larger
+    square ones of TRG: left, top, right, bottom in px.
     Raises InputError for a box without area or with NaN.
     """
     if hasattr(message, "boxes"):
@@ -32,7 +34,7 @@ def boxes_from_message(message: Any) -> tuple[FloatArray, FloatArray]:
             )
         if not np.isfinite(score):
             raise InputError(f"detections have a box with score {score}; give a number in 0 .. 1")
-    return table[:, :4], table[:, 4]
+    return trg_boxes_from_face_boxes(table[:, :4]), table[:, 4]
 
 
 def _detection(detection: Any) -> tuple[float, float, float, float, float]:

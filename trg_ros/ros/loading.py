@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trg_ros.detection import FaceDetector, make_detector
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.ros.parameters import Settings
 from trg_ros.tracking import HeadTracker
@@ -10,10 +11,34 @@ from trg_ros.tracking import HeadTracker
 def load_estimator(settings: Settings) -> HeadPoseEstimator:
     """The network on its device, with its face detector (none where boxes come from a topic).
 
-    Raises TrgRosError.
+    Raises TrgRosError: whatever is asked for and missing is an error now, not with the first image.
     """
-    raise NotImplementedError
+    return HeadPoseEstimator.load(
+        settings.checkpoint or None,
+        device=settings.device,
+        backend=settings.backend,
+        detector=_detector(settings),
+        threads=settings.threads or None,
+    )
 
 
 def make_tracker(estimator: HeadPoseEstimator, settings: Settings) -> HeadTracker:
-    raise NotImplementedError
+    """A tracker without tracks."""
+    return HeadTracker(
+        estimator,
+        detection_interval=settings.detection_interval,
+        max_faces=settings.max_faces,
+        min_score=settings.min_score,
+    )
+
+
+def _detector(settings: Settings) -> FaceDetector | None:
+    if settings.detector == "topic":
+        return None
+    options: dict[str, object] = {
+        "max_side": settings.detection_max_side,
+        "min_score": settings.detection_min_score,
+    }
+    if settings.detector_model:
+        options["library" if settings.detector == "libfacedetection" else "path"] = settings.detector_model
+    return make_detector(settings.detector, **options)

@@ -134,7 +134,9 @@ def _checked(field: Any, value: Any) -> Any:
         value = float(value)
     if type(value) is not kind:
         given = _TYPE_NAMES.get(type(value), type(value).__name__)
-        raise InputError(f"parameter '{name}' is {value!r}, a {given}: it must be of type {_TYPE_NAMES[kind]}")
+        raise InputError(
+            f"parameter '{name}' is {value!r}, a {given}: it must be of type {_TYPE_NAMES[kind]}"
+        )
     if kind in (int, float) and not (math.isfinite(value) and low <= value <= high):
         raise InputError(f"parameter '{name}' is {value}; it must lie in {low:g} .. {high:g}")
     if choices and value not in choices:

@@ -40,7 +40,13 @@ class Settings(ParameterTable):
         low=64,
         high=8192,
     )
-    min_score: float = parameter(0.5, "Ignore detections below this score.", low=0.0, high=1.0)
+    detection_min_score: float = parameter(0.6, "Ignore detections below this score.", low=0.0, high=1.0)
+    min_score: float = parameter(
+        0.35,
+        "Drop a head below this score: the detector's, or how well crop and landmarks agree if that is lower.",
+        low=0.0,
+        high=1.0,
+    )
     max_faces: int = parameter(
         8, "At most this many faces at a time; also the number of `~/face_<k>/pose` topics.", low=1, high=64
     )

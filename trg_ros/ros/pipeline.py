@@ -107,8 +107,8 @@ class Pipeline:
         frame_id = message.header.frame_id
         intrinsics = self._intrinsics.for_image(message.header, width, height, settings, time.monotonic())
         self._log.settled("camera_info")
-        boxes = None if frame.boxes is None else boxes_from_message(frame.boxes)[0]
-        heads = self._tracker.update(image_bgr, intrinsics.camera, stamp_s, boxes=boxes)
+        boxes, scores = (None, None) if frame.boxes is None else boxes_from_message(frame.boxes)
+        heads = self._tracker.update(image_bgr, intrinsics.camera, stamp_s, boxes=boxes, scores=scores)
         header = Header(stamp=message.header.stamp, frame_id=frame_id or intrinsics.frame_id)
         self._explain(header, intrinsics)
         return FrameResult(
