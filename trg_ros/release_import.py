@@ -110,9 +110,7 @@ def _rename(released: dict[str, Tensor], expected: dict[str, Tensor], config: TR
         copies = [released[f"{regressor}.{theirs}"][0] for regressor in regressors]
         for regressor, copy in zip(regressors, copies, strict=True):
             if not torch.equal(copy, copies[0]):
-                raise CheckpointError(
-                    f"{regressor}.{theirs} differs from {regressors[0]}.{theirs}; they must be one"
-                )
+                raise CheckpointError(f"{regressor}.{theirs} differs from that of {regressors[0]}")
         state[ours] = copies[0]
     line = torch.linspace(-1, 1, config.grid_size)
     if not torch.allclose(released["points_grid"][0].T.float(), torch.cartesian_prod(line, line), atol=1e-5):
