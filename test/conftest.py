@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """The folder of reference material (parity goldens, sketches); tests that need it skip where it is absent."""
+    """The folder of reference material (parity goldens, sketches); tests skip where it is absent."""
     default = Path(__file__).resolve().parents[2] / "shared"
     path = Path(os.environ.get("TRG_SHARED", default))
     if not path.is_dir():
@@ -19,6 +19,6 @@ def shared_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def astronaut_bgr() -> np.ndarray:
-    """NASA's portrait of Eileen Collins, public domain, (512, 512, 3) uint8 BGR; one face looking at the camera."""
+    """NASA's portrait of Eileen Collins, public domain, (512, 512, 3) uint8 BGR; one face, about frontal."""
     data = pytest.importorskip("skimage.data", reason="the real photo comes from scikit-image")
     return np.ascontiguousarray(data.astronaut()[:, :, ::-1])

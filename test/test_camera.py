@@ -134,7 +134,7 @@ def test_region_of_interest_and_binning_follow_camera_info():
     np.testing.assert_allclose(part.project(points), (full.project(points) - [100, 60]) / [2, 3], atol=1e-9)
     assert (part.width, part.height) == (200, 100)
     assert full.binned(0, 0) == full
-    with pytest.raises(CameraError, match="CameraInfo.roi"):
+    with pytest.raises(CameraError, match=r"CameraInfo\.roi"):
         full.with_roi(500, 0, 400, 300)
 
 
@@ -219,7 +219,8 @@ def test_camera_yaml(tmp_path):
     path.write_text(CALIBRATION)
     assert load_camera_yaml(path) == CAMERAS["plumb_bob"]
     path.write_text(
-        f"width: 640\nheight: 480\ndistortion_model: plumb_bob\nd: {PLUMB_BOB}\nk: {camera().K.ravel().tolist()}\n"
+        f"width: 640\nheight: 480\ndistortion_model: plumb_bob\nd: {PLUMB_BOB}\n"
+        f"k: {camera().K.ravel().tolist()}\n"
     )
     assert load_camera_yaml(path) == CAMERAS["plumb_bob"]
 

@@ -1,4 +1,4 @@
-"""Crops: a point lands where the camera model says, whatever the lens; no aliasing; nothing outside the image."""
+"""Crops: a point lands where the camera model says, whatever the lens; no aliasing; zero outside the image."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,8 @@ def blobs(shape, centers, sigma):
 def rendered_blob(camera, windows, center, sigma, reach):
     """Image (H, W, 3) of a blob that is round in the crop of the only window, about one image pixel (2,).
 
-    Every image pixel within ``reach`` gets its brightness through its own ray, so the lens bends the blob as well.
+    Every image pixel within ``reach`` gets its brightness through its own ray, so the lens bends the blob as
+    well.
     """
     image = np.zeros((camera.height, camera.width, 3), np.uint8)
     u0, v0 = np.maximum(np.rint(center).astype(int) - reach, 0)
@@ -51,7 +52,7 @@ def centroid(crop, near, radius):
 
 
 def landing_errors(camera, windows, pixels):
-    """Where blobs at image pixels (N, 2) are in the only window's crop, minus where the camera model says, in crop px."""
+    """Crop px: where blobs at image pixels (N, 2) are in the only crop, minus where the camera model says."""
     errors = []
     for pixel in pixels:
         reach = int(
@@ -119,7 +120,7 @@ def test_release_convention_corner_to_corner():
 
 
 def test_focal_lengths_that_differ_are_exact():
-    """The same scene through a camera with twice the horizontal focal length gives the same crop and window."""
+    """The same scene seen with twice the horizontal focal length gives the same crop and window."""
     pixels = np.array([[290.4, 200.2], [340.7, 260.9]])
     square, wide = CAMERAS["none"], CameraModel.pinhole(1200, 600, 639.0, 239.5, 1280, 480)
     wide_pixels = wide.project(np.concatenate([square.unproject(pixels), np.ones((2, 1))], axis=1))

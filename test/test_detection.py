@@ -1,9 +1,9 @@
-"""Face detection: the real library on the real photo, rows with padding, threads, and clear errors without it."""
+"""Face detection: the real library on the real photo, padded rows, threads, clear errors without it."""
 
 import importlib.util
-import os
 import sys
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from trg_ros.detection import (
 )
 from trg_ros.errors import DetectorError, InputError
 
+TASKS = Path("/proc/self/task")
 FACE = np.array([176, 64, 273, 194])  # the astronaut's face, forehead to chin, read off the photo
 
 
@@ -92,20 +93,20 @@ def test_weak_faces_are_dropped(astronaut_bgr, detector):
 
 def test_one_thread_and_other_settings_restored(astronaut_bgr, detector):
     """The library must not start OpenMP workers, which spin, nor change the setting of whoever called."""
-    if not os.path.isdir("/proc/self/task"):
+    if not TASKS.is_dir():
         pytest.skip("needs /proc to count threads")
     get = detector._library._threads._get
     if get is None:
         pytest.skip("this build of the library has no OpenMP")
-    before, setting, seen = len(os.listdir("/proc/self/task")), get(), []
+    before, setting, seen = len(list(TASKS.iterdir())), get(), []
 
     def work():
         detector.detect(astronaut_bgr)
-        seen.append(len(os.listdir("/proc/self/task")))
+        seen.append(len(list(TASKS.iterdir())))
 
     cv2.setNumThreads(1)
     detector.detect(astronaut_bgr)
-    assert len(os.listdir("/proc/self/task")) <= before
+    assert len(list(TASKS.iterdir())) <= before
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
@@ -163,7 +164,7 @@ def test_bad_options(detector):
 
 def test_missing_library_names_the_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr(libfacedetection, "_candidates", lambda: iter([str(tmp_path / "none.so")]))
-    with pytest.raises(DetectorError, match="pip install yuface.*yunet"):
+    with pytest.raises(DetectorError, match=r"pip install yuface.*yunet"):
         LibFaceDetection()
     with pytest.raises(DetectorError, match="pip install yuface"):
         make_detector("auto")
@@ -198,7 +199,7 @@ def test_make_detector():
 def test_yunet_refuses_what_is_no_model(tmp_path):
     path = tmp_path / "yunet.onnx"
     path.write_bytes(b"not a network")
-    with pytest.raises(DetectorError, match="can't use .*yunet.onnx"):
+    with pytest.raises(DetectorError, match=r"can't use .*yunet\.onnx"):
         OpenCVYuNet(path)
 
 

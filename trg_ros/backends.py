@@ -29,14 +29,17 @@ class NetworkResult:
     :param landmarks_head: (N, V, 3) float32, head frame.
     :param rotation: (N, 3, 3) float32, head to camera.
     :param translation: (N, 3) float32, the head frame's origin in the camera frame.
+    :param landmarks68_crop: (N, 68, 2) float32, x, y in [-1, 1] over the crop, of the network's 2D head: a
+        second opinion that doesn't know the first.
     """
 
     landmarks_head: NDArray[np.float32]
     rotation: NDArray[np.float32]
     translation: NDArray[np.float32]
+    landmarks68_crop: NDArray[np.float32]
 
-    def __getitem__(self, index: NDArray) -> NetworkResult:
-        return NetworkResult(self.landmarks_head[index], self.rotation[index], self.translation[index])
+    def __len__(self) -> int:
+        return len(self.translation)
 
     def with_rows(self, index: NDArray, rows: NetworkResult) -> NetworkResult:
         """A copy in which the heads at ``index`` are those of ``rows``."""
@@ -65,8 +68,8 @@ class Backend(Protocol):
 class TorchBackend:
     """Eager torch: batch normalisation folded into the convolutions, channels last, no autograd.
 
-    :param threads: torch's threads for one operation. This is torch's global setting for the whole process; None
-        leaves it as it is.
+    :param threads: torch's threads for one operation. This is torch's global setting for the whole process;
+        None leaves it as it is.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, threads: int | None = None) -> None:
@@ -85,10 +88,9 @@ class TorchBackend:
     @torch.inference_mode()
     def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
         crops = normalise_crops(torch.from_numpy(crops_rgb).to(self._device))
-        last = self._model(crops, torch.from_numpy(boxes).to(self._device))[-1]
-        return NetworkResult(
-            *(part.cpu().numpy() for part in (last.landmarks_head, last.rotation, last.translation))
-        )
+        last = self._model(crops, torch.from_numpy(boxes).to(self._device), landmarks68=True)[-1]
+        parts = (last.landmarks_head, last.rotation, last.translation, last.landmarks68_crop)
+        return NetworkResult(*(part.cpu().numpy() for part in parts))
 
 
 def fold_normalisation(model: nn.Module) -> nn.Module:
@@ -102,7 +104,7 @@ def fold_normalisation(model: nn.Module) -> nn.Module:
 
 
 def resolve_device(device: str) -> torch.device:
-    """ "auto", "cpu", "cuda" or "cuda:1" as a device that exists; auto takes the CPU where there is no GPU, and logs it.
+    """A device that exists, from "auto", "cpu", "cuda" or "cuda:N"; auto logs whether it found a GPU.
 
     :raises DeviceError: for a GPU that isn't there, or an unknown name.
     """
@@ -122,8 +124,9 @@ def resolve_device(device: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (chosen.index or 0) >= count:
             raise DeviceError(
-                f"device {device!r} was asked for, but torch {torch.__version__} sees {count or 'no'} CUDA GPU"
-                f"{'s' if count > 1 else ''}: use device 'cpu' or 'auto', or install a driver and a torch with CUDA"
+                f"device {device!r} was asked for, but torch {torch.__version__} sees {count or 'no'} CUDA "
+                f"GPU{'s' if count > 1 else ''}: use device 'cpu' or 'auto', or install a driver and a torch "
+                "with CUDA"
             )
         return torch.device("cuda", chosen.index or 0)
     return chosen

@@ -1,4 +1,4 @@
-"""Calibrated cameras: pinhole with plumb_bob, rational_polynomial or equidistant distortion; project and unproject.
+"""Calibrated cameras: pinhole with plumb_bob, rational_polynomial or equidistant distortion.
 
 Conventions, here and everywhere in the package:
 
@@ -78,8 +78,8 @@ class CameraModel:
     ) -> CameraModel:
         """A camera from its numbers.
 
-        Without ``distortion_model`` the number of coefficients decides: 4 or 5 plumb_bob, 8 rational_polynomial.
-        All-zero plumb_bob and rational_polynomial coefficients are no distortion.
+        Without ``distortion_model`` the number of coefficients decides: 4 or 5 plumb_bob, 8
+        rational_polynomial. All-zero plumb_bob and rational_polynomial coefficients are no distortion.
         """
         coefficients = np.zeros(0) if distortion is None else _vector("distortion", distortion)
         if distortion_model is None:
@@ -107,7 +107,8 @@ class CameraModel:
             raise CameraError(f"camera matrix K has {k.size} numbers: expected 9 (3x3, row by row)")
         if not np.any(k):
             raise CameraError(
-                "camera matrix K is all zeros: the camera is not calibrated; calibrate it, or give a field of view"
+                "camera matrix K is all zeros: the camera is not calibrated; calibrate it, or give a "
+                "field of view"
             )
         scale = max(abs(k[0]), 1.0)
         if np.any(np.abs(k[[1, 3, 6, 7]]) > 1e-6 * scale) or abs(k[8] - 1) > 1e-6:
@@ -116,7 +117,7 @@ class CameraModel:
 
     @classmethod
     def from_fov(cls, fov_deg: float, width: int, height: int) -> CameraModel:
-        """An ideal camera from its horizontal field of view in degrees; principal point in the image centre."""
+        """An ideal camera from its horizontal field of view in degrees; its axis meets the image centre."""
         fov = _finite("fov_deg", fov_deg)
         if not 0 < fov < 180:
             raise CameraError(f"field of view is {fov:g} degrees: it must lie between 0 and 180")
@@ -148,9 +149,9 @@ class CameraModel:
         """Project points to pixels.
 
         :param points_camera: (..., 3), camera frame, any unit.
-        :returns: (..., 2) pixels; they may lie outside the image. NaN for points that the lens can't see: behind
-            the camera (z <= 0; for equidistant beyond its widest ray, at most 180 degrees), or outside the
-            domain where the distortion is one to one.
+        :returns: (..., 2) pixels; they may lie outside the image. NaN for points that the lens can't see:
+            behind the camera (z <= 0; for equidistant beyond its widest ray, at most 180 degrees), or outside
+            the domain where the distortion is one to one.
         """
         points = _points(points_camera, 3)
         lens = self._lens
@@ -186,7 +187,7 @@ class CameraModel:
         return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
     def with_roi(self, x_offset: int, y_offset: int, width: int, height: int) -> CameraModel:
-        """The camera of a window of this one's image, as ``CameraInfo.roi`` defines it (full-resolution pixels)."""
+        """The camera of a window of this one's image, as ``CameraInfo.roi`` defines it; whole pixels."""
         if not (
             x_offset >= 0
             and y_offset >= 0
@@ -202,9 +203,10 @@ class CameraModel:
     def binned(self, binning_x: int, binning_y: int) -> CameraModel:
         """The camera after ``CameraInfo`` binning; 0 and 1 both mean none.
 
-        Apply it after :meth:`with_roi`: image pixel = (full-resolution pixel - offset) / binning, the convention of
-        image_geometry. It moves no pixel centres: an image averaged from blocks of b pixels would lie
-        (b - 1) / (2 b) binned pixels off, less than half a pixel, and :meth:`scaled` is the exact model of that.
+        Apply it after :meth:`with_roi`: image pixel = (full-resolution pixel - offset) / binning, the
+        convention of image_geometry. It moves no pixel centres: an image averaged from blocks of b pixels
+        would lie (b - 1) / (2 b) binned pixels off, less than half a pixel, and :meth:`scaled` is the exact
+        model of that.
         """
         bx, by = (max(1, _integer("binning", value)) for value in (binning_x, binning_y))
         return replace(

@@ -1,12 +1,13 @@
 """Face box -> crop: square windows on the normalised plane, and one resampling of the raw image into each.
 
-The network looks at a face through a *virtual camera*: no distortion, unit focal length, the centre of the real
-camera, and its axes too unless the face is far off the optical axis (a fisheye, a very wide lens); then the virtual
-camera turns towards the face, and the pose that the network finds is turned back by ``camera_R_virtual``.
-A window is a square on that camera's normalised plane, so distortion and fx != fy are exact.
+The network looks at a face through a *virtual camera*: no distortion, unit focal length, the centre of the
+real camera, and its axes too unless the face is far off the optical axis (a fisheye, a very wide lens); then
+the virtual camera turns towards the face, and the pose that the network finds is turned back by
+``camera_R_virtual``. A window is a square on that camera's normalised plane, so distortion and fx != fy are
+exact.
 
-Crop convention (the paper's release): pixel i of S samples the window at ``left + i * side / (S - 1)``, i = 0 being
-the left edge and S - 1 the right one; bilinear, zero outside the image.
+Crop convention (the paper's release): pixel i of S samples the window at ``left + i * side / (S - 1)``, i = 0
+being the left edge and S - 1 the right one; bilinear, zero outside the image.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ class CropWindows:
     def from_boxes(cls, camera: CameraModel, boxes: ArrayLike, turn: bool = True) -> CropWindows:
         """Windows of image boxes.
 
-        :param boxes: (N, 4) left, top, right, bottom in px. The window's side is the larger of the two extents,
-            measured in rays where the box's centre is.
+        :param boxes: (N, 4) left, top, right, bottom in px. The window's side is the larger of the two
+            extents, measured in rays where the box's centre is.
         :param turn: let virtual cameras turn towards faces far off the axis.
         """
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
@@ -85,7 +86,7 @@ class CropWindows:
 
     @classmethod
     def from_landmarks68(cls, landmarks68_camera: ArrayLike) -> CropWindows:
-        """Windows in TRG's box convention around 68 landmarks (N, 68, 3) in the camera frame, any unit of length."""
+        """Windows in TRG's box convention around 68 landmarks (N, 68, 3), camera frame, any unit."""
         points = np.asarray(landmarks68_camera, dtype=np.float64)
         middle = points.mean(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -129,7 +130,7 @@ class CropWindows:
 def cut_windows(
     image: NDArray[np.uint8], camera: CameraModel, windows: CropWindows, size: int
 ) -> NDArray[np.uint8]:
-    """Crops (N, size, size, 3) of an image (H, W, 3), channels in the image's order; see the module for conventions.
+    """Crops (N, size, size, 3) of an image (H, W, 3), channels in the image's order.
 
     Each crop is one resampling of the raw image. Where a face is larger than its crop, blocks of pixels are
     averaged first, so that nothing aliases.
@@ -169,7 +170,8 @@ def cut_crops(
         index = int(np.argmin(windows.valid))
         box = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)[index]
         raise InputError(
-            f"box {index} {box.tolist()} (left, top, right, bottom) has no size or lies where the lens sees nothing"
+            f"box {index} {box.tolist()} (left, top, right, bottom) has no size, or the "
+            "lens sees nothing there"
         )
     crops = cut_windows(image_bgr, camera, windows, size)
     return np.ascontiguousarray(crops[..., ::-1]), windows.normalised, windows.camera_R_virtual
@@ -196,7 +198,7 @@ def box_from_landmarks68(landmarks68_px: ArrayLike, truncate: bool = False) -> A
 
 
 def shortest_turn(rays: Array) -> Array:
-    """(N, 3, 3) the shortest rotations that take the z axis onto unit rays (N, 3), which don't point along -z."""
+    """(N, 3, 3) the shortest rotations that take the z axis onto unit rays (N, 3) other than -z."""
     x, y, z = rays[:, 0], rays[:, 1], rays[:, 2]
     k = 1.0 / np.maximum(1.0 + z, 1e-12)
     turned = np.array([[1 - k * x * x, -k * x * y, x], [-k * x * y, 1 - k * y * y, y], [-x, -y, z]])
@@ -212,7 +214,7 @@ def _virtual_rotation(rays: Array) -> Array:
 
 
 def _on_virtual_plane(points: Array, camera_R_virtual: Array) -> Array:
-    """Camera-frame points (..., 3) -> the virtual normalised plane (..., 2); NaN behind the virtual camera."""
+    """Camera-frame points (..., 3) -> virtual normalised plane (..., 2); NaN behind the virtual camera."""
     local = np.einsum("...ji,...j->...i", camera_R_virtual, points)
     return local[..., :2] / np.where(local[..., 2:] > 1e-9, local[..., 2:], np.nan)
 

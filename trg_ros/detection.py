@@ -1,8 +1,8 @@
 """Face boxes: one protocol, small adapters, and where TRG's box is relative to a detector's.
 
-Boxes are left, top, right, bottom in pixels of the image that was given; pixel (0, 0) is the centre of the upper
-left one. ``boxes`` are the detector's own; :meth:`FaceDetector.trg_boxes` turns them into the square boxes that TRG
-was trained on.
+Boxes are left, top, right, bottom in pixels of the image that was given; pixel (0, 0) is the centre of the
+upper left one. ``boxes`` are the detector's own; :meth:`FaceDetector.trg_boxes` turns them into the square
+boxes that TRG was trained on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trg_ros.checks import check_image
 from trg_ros.errors import DetectorError, InputError
 from trg_ros.libfacedetection import FaceDetectionLibrary
 
@@ -30,8 +31,8 @@ class Detections:
 
     :param boxes: (N, 4) float32, detector boxes LTRB px.
     :param scores: (N,) float32 in 0..1.
-    :param keypoints: (N, 5, 2) float32 px: the person's right eye, left eye, nose tip, right and left mouth corner;
-        or None.
+    :param keypoints: (N, 5, 2) float32 px: the person's right eye, left eye, nose tip, right and left mouth
+        corner; or None.
     """
 
     boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
@@ -86,15 +87,7 @@ class _ReducingDetector:
 
         :raises InputError: for another kind of array.
         """
-        if (
-            image_bgr.ndim != 3
-            or image_bgr.shape[2] != 3
-            or image_bgr.dtype != np.uint8
-            or 0 in image_bgr.shape
-        ):
-            raise InputError(
-                f"image is {image_bgr.dtype} {image_bgr.shape}: expected uint8 (height, width, 3), BGR"
-            )
+        check_image(image_bgr)
         height, width = image_bgr.shape[:2]
         reduction = min(1.0, self.max_side / max(height, width))
         small = image_bgr
@@ -105,9 +98,9 @@ class _ReducingDetector:
         keep = np.argsort(-found.scores, kind="stable")
         keep = keep[found.scores[keep] >= self.min_score]
         scale = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
-        points = np.concatenate([found.boxes.reshape(-1, 2, 2), found.keypoints], axis=1)[keep]  # type: ignore[list-item]
-        points = (points + 0.5) * scale - 0.5
-        return Detections(points[:, :2].reshape(-1, 4), found.scores[keep], points[:, 2:])
+        boxes = (found.boxes[keep].reshape(-1, 2, 2) + 0.5) * scale - 0.5
+        keypoints = None if found.keypoints is None else (found.keypoints[keep] + 0.5) * scale - 0.5
+        return Detections(boxes.reshape(-1, 4), found.scores[keep], keypoints)
 
     def trg_boxes(self, detections: Detections) -> NDArray[np.float32]:
         """(N, 4) LTRB px square boxes for TRG; see :func:`trg_boxes_from_face_boxes`."""
@@ -153,7 +146,8 @@ class OpenCVYuNet(_ReducingDetector):
             )
         if not Path(path).is_file():
             raise DetectorError(
-                f"YuNet model {path} is not a file: download face_detection_yunet_2023mar.onnx and give its path"
+                f"YuNet model {path} is not a file: download face_detection_yunet_2023mar.onnx and give "
+                "its path"
             )
         try:
             self._network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), self.min_score)

@@ -23,10 +23,11 @@ DEFAULT_TRANSLATION_STD_RELATIVE = (0.02, 0.02, 0.08)
 
 @dataclass(frozen=True, eq=False)
 class HeadPose:
-    """One head in one image. Metres; ``camera`` is the image's optical frame; frames as in ``trg_ros.geometry``.
+    """One head in one image. Metres; ``camera`` is the image's optical frame; see ``trg_ros.geometry``.
 
     :param camera_T_head: (4, 4) pose of the network's head frame.
-    :param camera_T_face: (4, 4) pose of the REP 155 face frame: origin at the sellion, x out of the face, z up.
+    :param camera_T_face: (4, 4) pose of the REP 155 face frame: origin at the sellion, x out of the face, z
+        up.
     :param landmarks_head: (V, 3) in the head frame.
     :param landmarks_camera: (V, 3) in the camera frame.
     :param landmarks_image: (V, 2) pixels of the raw image; NaN where the lens sees nothing.
@@ -34,7 +35,8 @@ class HeadPose:
     :param landmarks68_camera: (68, 3) in the camera frame.
     :param box: (4,) left, top, right, bottom px of the crop that the network saw.
     :param score: 0..1, how sure it is that this is a face; see ``HeadPoseEstimator.estimate``.
-    :param covariance: (6, 6) of x y z (m) and rotations about x y z (rad), camera frame, at the face's origin.
+    :param covariance: (6, 6) of x y z (m) and rotations about x y z (rad), camera frame, at the face's
+        origin.
     """
 
     camera_T_head: Array

@@ -18,7 +18,7 @@ _ITERATIONS = 60
 
 
 def smallest_positive_root(ascending: Array) -> float:
-    """Smallest positive real root of the polynomial with these ascending coefficients; inf if there is none."""
+    """Smallest positive real root of a polynomial, from its ascending coefficients; inf if there is none."""
     coefficients = np.where(
         np.abs(ascending) > 1e-14, ascending, 0.0
     )  # np.roots overflows on tiny leading ones
@@ -86,7 +86,7 @@ class RadialTangential:
         return out, jacobian
 
     def _undistort_radius(self, distorted: Array) -> Array:
-        """Radius whose radially distorted radius is given (...,): bracketed Newton; NaN where there is none."""
+        """Radius whose radially distorted radius is given (...,), by bracketed Newton."""
         high = np.full_like(distorted, self.max_radius)
         if not np.isfinite(self.max_radius):
             high = np.maximum(1.0, 2 * distorted)
@@ -115,7 +115,7 @@ class RadialTangential:
             return self._newton(xy, xy * scale[..., None])
 
     def _newton(self, target: Array, guess: Array) -> Array:
-        """Damped Newton from ``guess`` to the point whose distortion is ``target``; NaN if it isn't reached."""
+        """Damped Newton from ``guess`` to the point that distorts to ``target``; NaN if it isn't reached."""
         current, (value, jacobian) = guess, self._distort(guess)
         error = np.linalg.norm(value - target, axis=-1)
         step = np.ones(error.shape)
@@ -136,10 +136,10 @@ class RadialTangential:
 
 
 class Equidistant:
-    """``equidistant`` (k1, k2, k3, k4), OpenCV's fisheye: the image radius is a polynomial of the ray's angle.
+    """``equidistant`` (k1, k2, k3, k4), OpenCV's fisheye: image radius as a polynomial of the ray's angle.
 
-    Valid up to the angle where that polynomial stops growing, at most 180 degrees: rays beyond 90 degrees, which a
-    wide fisheye does see, have no place on the normalised plane but are rays like any other.
+    Valid up to the angle where that polynomial stops growing, at most 180 degrees: rays beyond 90 degrees,
+    which a wide fisheye does see, have no place on the normalised plane but are rays like any other.
     """
 
     def __init__(self, coefficients: Array) -> None:
@@ -155,7 +155,7 @@ class Equidistant:
         return theta * poly.polyval(s, self.coefficients), poly.polyval(s, derivative)
 
     def distort_rays(self, points: Array) -> Array:
-        """Points (..., 3) of any scale -> distorted normalised points (..., 2); NaN outside the valid domain."""
+        """Points (..., 3) of any scale -> distorted normalised points (..., 2); NaN outside the domain."""
         r = np.linalg.norm(points[..., :2], axis=-1)
         theta = np.arctan2(r, points[..., 2])
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,8 +1,8 @@
 """libfacedetection's C function through ctypes: finding the library, calling it safely.
 
-``facedetect_cnn(result_buffer, bgr, width, height, step)`` fills a buffer of 0x9000 bytes: an int32 count, then 16
-int16 per face: score (0..100), x, y, width, height, five times (x, y), one unused. yuface's own Python wrapper
-isn't used: it leaks the buffer, holds the GIL and ignores row padding.
+``facedetect_cnn(result_buffer, bgr, width, height, step)`` fills a buffer of 0x9000 bytes: an int32 count,
+then 16 int16 per face: score (0..100), x, y, width, height, five times (x, y), one unused. yuface's own
+Python wrapper isn't used: it leaks the buffer, holds the GIL and ignores row padding.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class FaceDetectionLibrary:
 class _OpenMPThreads:
     """Context in which the library's OpenMP uses one thread.
 
-    Its many tiny parallel regions wait for each other by spinning: with two threads on two shared cores 320 px took
-    136 ms instead of 9. The number belongs to the calling thread and to the OpenMP copy that the library is linked
-    to, so it is set around each call, and what others had set is put back.
+    Its many tiny parallel regions wait for each other by spinning: with two threads on two shared cores 320
+    px took 136 ms instead of 9. The number belongs to the calling thread and to the OpenMP copy that the
+    library is linked to, so it is set around each call, and what others had set is put back.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:

@@ -1,7 +1,7 @@
 """Bilinear resampling that is exact in position and doesn't alias.
 
-OpenCV's ``remap`` and ``warpAffine`` round source coordinates to 1/32 pixel; that is seen in a pose that is asked
-for at a hundredth of a pixel, and these few lines of NumPy cost about as little.
+OpenCV's ``remap`` and ``warpAffine`` round source coordinates to 1/32 pixel; that is seen in a pose that is
+asked for at a hundredth of a pixel, and these few lines of NumPy cost about as little.
 
 Pixel (0, 0) is the centre of the upper left one. Outside the image everything is zero.
 """
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 def sample_axis_aligned(image: NDArray[np.uint8], u: Array, v: Array, out: NDArray[np.uint8]) -> None:
-    """Sample ``image`` (H, W, 3) at the grid of columns ``u`` (S,) and rows ``v`` (S,), both ascending, into ``out``."""
+    """Sample ``image`` (H, W, 3) at columns ``u`` (S,) and rows ``v`` (S,), both ascending, into ``out``."""
     region = _Region.around(image, u, v, _block(u), _block(v))
     if region is None:
         out[...] = 0
@@ -35,7 +35,7 @@ def sample_axis_aligned(image: NDArray[np.uint8], u: Array, v: Array, out: NDArr
 
 
 def sample_map(image: NDArray[np.uint8], u: Array, v: Array, out: NDArray[np.uint8]) -> None:
-    """Sample ``image`` (H, W, 3) at pixels ``u``, ``v`` (S, S) into ``out`` (S, S, 3); NaN samples are zero."""
+    """Sample ``image`` (H, W, 3) at pixels ``u``, ``v`` (S, S) into ``out`` (S, S, 3); NaN gives zero."""
     region = _Region.around(image, u, v, _block(u), _block(v))
     if region is None:
         out[...] = 0
@@ -55,7 +55,7 @@ def sample_map(image: NDArray[np.uint8], u: Array, v: Array, out: NDArray[np.uin
 
 @dataclass(frozen=True)
 class _Region:
-    """The part of an image that a crop needs, averaged in blocks, with a margin of zeros where the image ends.
+    """The part of an image that a crop needs, averaged in blocks, with zeros where the image ends.
 
     Pixel i of ``pixels`` along u is centred at ``origin_x + i * block_x`` of the image.
     """
@@ -96,14 +96,14 @@ class _Region:
 
 
 def _split(coordinate: Array, length: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Integer and fractional part, clamped into 0..length-1, whose first and last pixel are zeros or never reached."""
+    """Integer and fractional part, clamped into 0..length-1; the pixels at both ends are zeros."""
     inside = np.clip(np.nan_to_num(coordinate, nan=0.0), 0.0, length - 1.0)
     whole = np.minimum(inside.astype(np.intp), length - 2)
     return whole, (inside - whole).astype(np.float32)
 
 
 def _span(coordinate: Array, length: int, block: int) -> tuple[int, int] | None:
-    """First and last-plus-one pixel that samples need, a whole number of blocks; None if they miss the image."""
+    """First and last-plus-one pixel that samples need, in whole blocks; None if they miss the image."""
     finite = coordinate[np.isfinite(coordinate)]
     if not finite.size or finite.max() <= -1 or finite.min() >= length:
         return None

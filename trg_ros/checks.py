@@ -1,0 +1,69 @@
+"""Checks of what callers hand in: images, boxes, scores."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trg_ros.camera import CameraModel
+from trg_ros.errors import InputError
+
+Array = NDArray[np.float64]
+from trg_ros.errors import InputError
+
+
+def check_image(image_bgr: NDArray[np.uint8], camera: CameraModel | None = None) -> None:
+    """:raises InputError: unless the image is (H, W, 3) uint8, not empty, and of the camera's size."""
+    if not isinstance(image_bgr, np.ndarray):
+        raise InputError(
+            f"image is a {type(image_bgr).__name__}: expected a NumPy array (height, width, 3) uint8, BGR"
+        )
+    if image_bgr.dtype != np.uint8 or image_bgr.ndim != 3 or image_bgr.shape[2] != 3:
+        raise InputError(
+            f"image is {image_bgr.dtype} {image_bgr.shape}: expected uint8 (height, width, 3), BGR"
+        )
+    if 0 in image_bgr.shape:
+        raise InputError(f"image is empty: its shape is {image_bgr.shape}")
+    if camera is None:
+        return
+    if not isinstance(camera, CameraModel):
+        raise InputError(f"camera is a {type(camera).__name__}: expected a trg_ros.camera.CameraModel")
+    height, width = image_bgr.shape[:2]
+    if (width, height) != (camera.width, camera.height):
+        raise InputError(
+            f"the image is {width}x{height} but the camera is calibrated for {camera.width}x{camera.height}: "
+            "use the calibration of this image size (CameraModel.scaled if the image was resized, with_roi "
+            "if it was cut)"
+        )
+
+
+def checked_boxes(boxes: ArrayLike) -> Array:
+    """Boxes as (N, 4) float64. :raises InputError: for another shape, NaN, or a box without a size."""
+    try:
+        array = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"boxes are not numbers: {boxes!r}") from error
+    if array.size == 0:
+        return np.zeros((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise InputError(
+            f"boxes have shape {array.shape}: expected (N, 4): left, top, right, bottom in pixels"
+        )
+    for index in np.flatnonzero(~np.isfinite(array).all(axis=1)):
+        raise InputError(f"box {index} is {array[index].tolist()}: it must be finite")
+    for index in np.flatnonzero((array[:, 2:] <= array[:, :2]).any(axis=1)):
+        raise InputError(
+            f"box {index} is {array[index].tolist()}: right must exceed left and bottom top "
+            "(left, top, right, bottom in pixels)"
+        )
+    return array
+
+
+def checked_scores(scores: ArrayLike | None, count: int) -> Array:
+    """Scores of ``count`` boxes, ones if there are none. :raises InputError: for a wrong number of them."""
+    if scores is None:
+        return np.ones(count)
+    array = np.asarray(scores, dtype=np.float64)
+    if array.shape != (count,) or not np.isfinite(array).all():
+        raise InputError(f"scores are {array.tolist()}: expected {count} finite numbers, one for each box")
+    return array

@@ -1,0 +1,228 @@
+"""Heads over time: identities, and boxes from TRG's own landmarks instead of a detection in every frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+
+from trg_ros.camera import CameraModel
+from trg_ros.checks import check_image, checked_scores
+from trg_ros.crop import CropWindows
+from trg_ros.errors import InputError
+from trg_ros.estimator import HeadPose, HeadPoseEstimator, windows_of_boxes
+
+Array = NDArray[np.float64]
+
+#: A detection belongs to a track whose window it overlaps at least this much (intersection over union) ...
+_MATCH_OVERLAP = 0.25
+#: ... and replaces the track's own window when they overlap less than this.
+_TRUST_OVERLAP = 0.5
+#: Two tracks that overlap more than this are one head.
+_DUPLICATE_OVERLAP = 0.6
+#: A track ends when the detector misses it this many times in a row.
+_MAX_MISSES = 3
+#: After a longer pause than this, faces are looked for anew.
+_MAX_GAP_S = 0.5
+#: A face smaller than this many pixels can't be tracked.
+_MIN_BOX_PX = 12.0
+
+
+@dataclass(frozen=True)
+class TrackedHead:
+    """A head with an identity.
+
+    :param id: from 1, new for each head that appears, never used again before a reset.
+    :param slot: 0..max_faces-1, the lowest that was free; used again when the head has left.
+    """
+
+    id: int
+    slot: int
+    head: HeadPose
+
+
+@dataclass
+class _Track:
+    """A head that is followed. ``window`` (one window) is where to look next."""
+
+    id: int
+    slot: int
+    window: CropWindows
+    detector_score: float
+    misses: int = 0
+    head: HeadPose | None = None
+
+
+@dataclass
+class _Looks:
+    """What to look at in one image: the windows of some known tracks, then those of new faces.
+
+    :param tracks: a track for each window; new faces have id 0.
+    """
+
+    tracks: list[_Track]
+    refine: list[int]
+
+
+class HeadTracker:
+    """Follows the heads of one camera.
+
+    :param detection_interval: the detector runs every so many frames, and whenever nobody is tracked or a
+        track is in doubt; 1 runs it on each frame.
+    :param max_faces: most heads at a time.
+    :param min_score: a head whose score falls below isn't reported, and its track ends.
+    """
+
+    def __init__(
+        self,
+        estimator: HeadPoseEstimator,
+        detection_interval: int = 5,
+        max_faces: int = 8,
+        min_score: float = 0.35,
+    ) -> None:
+        for name, value in (("detection_interval", detection_interval), ("max_faces", max_faces)):
+            if value < 1:
+                raise InputError(f"{name} is {value}: it must be at least 1")
+        if not 0 <= min_score <= 1:
+            raise InputError(f"min_score is {min_score}: it must lie between 0 and 1")
+        self.detection_interval = detection_interval
+        self.max_faces = max_faces
+        self.min_score = min_score
+        self._estimator = estimator
+        self._next_id = 1
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all heads; those that come get new ids."""
+        self._tracks: list[_Track] = []
+        self._stamp_s = -np.inf
+        self._frames_since_detection = 0
+        self._doubt = False
+
+    def update(
+        self,
+        image_bgr: NDArray[np.uint8],
+        camera: CameraModel,
+        stamp_s: float,
+        boxes: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
+    ) -> list[TrackedHead]:
+        """Heads of the next image, ordered by id.
+
+        :param image_bgr: (H, W, 3) uint8, raw.
+        :param stamp_s: time of the image in seconds; if it goes backwards (a looped bag) all tracks are
+            forgotten.
+        :param boxes: (N, 4) TRG boxes LTRB px of this image's faces, found elsewhere; None: the detector runs
+            when it is time to (or, in an estimator without one, only known heads are followed).
+        :param scores: (N,) of ``boxes``, 0..1.
+        :raises InputError: as :meth:`HeadPoseEstimator.estimate`; known heads stay known.
+        :raises DetectorError: as :meth:`HeadPoseEstimator.estimate`.
+        """
+        check_image(image_bgr, camera)
+        if not np.isfinite(stamp_s):
+            raise InputError(f"stamp is {stamp_s}: it must be a finite number of seconds")
+        if stamp_s < self._stamp_s:
+            self.reset()
+        elif stamp_s > self._stamp_s + _MAX_GAP_S:
+            self._doubt = True
+        found = self._find(image_bgr, camera, boxes, scores)
+        self._stamp_s = stamp_s
+        looks = self._plan(self._visible(camera), found)
+        self._tracks = self._look(image_bgr, camera, looks) if looks.tracks else []
+        return [
+            TrackedHead(track.id, track.slot, track.head) for track in self._tracks if track.head is not None
+        ]
+
+    def _find(
+        self,
+        image_bgr: NDArray[np.uint8],
+        camera: CameraModel,
+        boxes: ArrayLike | None,
+        scores: ArrayLike | None,
+    ) -> tuple[CropWindows, Array] | None:
+        """Windows and scores of this image's faces, if somebody gave them or it is time to look for them."""
+        if boxes is not None:
+            windows = windows_of_boxes(camera, boxes)
+            return windows, checked_scores(scores, len(windows))
+        self._frames_since_detection += 1
+        due = self._frames_since_detection >= self.detection_interval or self._doubt or not self._tracks
+        if not due or not self._estimator.has_detector:
+            return None
+        detections = self._estimator.detect(image_bgr)
+        self._frames_since_detection, self._doubt = 0, False
+        windows = CropWindows.from_boxes(camera, self._estimator.detector.trg_boxes(detections))
+        return windows[windows.valid], np.asarray(detections.scores, np.float64)[windows.valid]
+
+    def _visible(self, camera: CameraModel) -> list[_Track]:
+        """The tracks whose next window has its centre in the image and hasn't collapsed."""
+        visible = []
+        for track in self._tracks:
+            left, top, right, bottom = track.window.to_boxes(camera)[0]
+            inside = -1 < left + right < 2 * camera.width - 1 and -1 < top + bottom < 2 * camera.height - 1
+            if inside and min(right - left, bottom - top) >= _MIN_BOX_PX:
+                visible.append(track)
+        self._doubt = self._doubt or len(visible) < len(self._tracks)
+        return visible
+
+    def _plan(self, known: list[_Track], found: tuple[CropWindows, Array] | None) -> _Looks:
+        """Which windows to look at: known heads where they should be, new ones where they were found."""
+        if found is None:
+            return _Looks(known, [0] * len(known))
+        windows, scores = found
+        looks = _Looks([], [])
+        partner = _match(known, windows)
+        for track, index in zip(known, partner, strict=True):
+            refine = 0
+            if index is None:
+                track.misses += 1
+            else:
+                track.misses, track.detector_score = 0, float(scores[index])
+                if track.window.overlap(windows[index : index + 1])[0] < _TRUST_OVERLAP:
+                    track.window, refine = windows[index : index + 1], 1
+            if track.misses <= _MAX_MISSES:
+                looks.tracks.append(track)
+                looks.refine.append(refine)
+        unknown = np.setdiff1d(np.arange(len(windows)), [index for index in partner if index is not None])
+        best_first = unknown[np.argsort(-scores[unknown], kind="stable")]
+        for index in best_first[: max(0, self.max_faces - len(looks.tracks))]:
+            looks.tracks.append(_Track(0, -1, windows[index : index + 1], float(scores[index])))
+            looks.refine.append(1)
+        return looks
+
+    def _look(self, image_bgr: NDArray[np.uint8], camera: CameraModel, looks: _Looks) -> list[_Track]:
+        """Estimate all at once; keep tracks that are sure and not somebody else's, number the new ones."""
+        windows = CropWindows.concatenate([track.window for track in looks.tracks])
+        estimates = self._estimator.estimate_windows(image_bgr, camera, windows, np.array(looks.refine))
+        detector_scores = np.array([track.detector_score for track in looks.tracks])
+        heads = self._estimator.heads(estimates, camera, detector_scores)
+        kept: list[_Track] = []
+        for index, (track, head) in enumerate(zip(looks.tracks, heads, strict=True)):
+            track.head, track.window = head, estimates.implied[index : index + 1]
+            duplicate = any(track.window.overlap(other.window)[0] > _DUPLICATE_OVERLAP for other in kept)
+            if head.score >= self.min_score and track.window.valid[0] and not duplicate:
+                kept.append(track)
+            elif track.id:
+                self._doubt = True
+        for track in kept:
+            if not track.id:
+                self._number(track, {other.slot for other in kept})
+        return kept
+
+    def _number(self, track: _Track, taken: set[int]) -> None:
+        track.id, self._next_id = self._next_id, self._next_id + 1
+        track.slot = min(set(range(self.max_faces)) - taken)
+
+
+def _match(known: list[_Track], windows: CropWindows) -> list[int | None]:
+    """For each track the index of the found window that is its face, so that all overlap most; or None."""
+    partner: list[int | None] = [None] * len(known)
+    if not known or not len(windows):
+        return partner
+    repeated = np.zeros(len(windows), dtype=np.intp)
+    overlap = np.array([track.window[repeated].overlap(windows) for track in known])
+    for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+        if overlap[row, column] >= _MATCH_OVERLAP:
+            partner[row] = int(column)
+    return partner
