@@ -91,6 +91,7 @@ class OverlayVideo:
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._frames = 0
+        self._previous: ImageArray | None = None
 
     def add(self, image_bgr: ImageArray, stamp_s: float) -> None:
         """:raises InputError: if the file can't be written, or the image has another size than the first."""
@@ -101,12 +102,15 @@ class OverlayVideo:
         if (width, height) != self._size:
             was = f"{self._size[0]}x{self._size[1]}"
             raise InputError(f"the image size changes from {was} to {width}x{height} in mid-video")
-        # The encoder wants even sides.
-        even = cv2.copyMakeBorder(image_bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        even = _with_even_sides(image_bgr)
         due = round(stamp_s * self._fps) + 1
-        for _ in range(due - self._frames):
-            self._writer.write(even)
-        self._frames = max(self._frames, due)
+        if due <= self._frames:
+            return
+        previous = even if self._previous is None else self._previous
+        for _ in range(due - self._frames - 1):
+            self._writer.write(previous)
+        self._writer.write(even)
+        self._frames, self._previous = due, even
 
     def close(self) -> None:
         """Finishes the file; a second call does nothing."""
@@ -171,6 +175,13 @@ def _head_record(item: TrackedHead) -> dict[str, Any]:
         "score": round(float(head.score), 6),
         "landmarks68": np.round(np.asarray(head.landmarks68_image, np.float64), 3).tolist(),
     }
+
+
+def _with_even_sides(image: ImageArray) -> ImageArray:
+    """The encoder wants it so."""
+    height, width = image.shape[:2]
+    padded = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return np.asarray(padded, np.uint8)
 
 
 def write_image(path: Path, image_bgr: ImageArray) -> None:

@@ -26,8 +26,11 @@ from trg_ros.recording import (
 from trg_ros.sources import Frame, Source, open_source
 
 if TYPE_CHECKING:
-    from trg_ros.estimator import HeadPoseEstimator
-    from trg_ros.tracking import TrackedHead
+    from trg_ros.tracking import HeadTracker, TrackedHead
+
+_PHOTO_DETECTION_SIZE = 640
+_VIDEO_DETECTION_SIZE = 320
+_MAX_FACES = 64
 
 _DETAILS = """\
 Written into the output folder, complete or not at all:
@@ -55,7 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     intrinsics.add_argument("--camera", metavar="FILE.yaml", help="calibration in ROS's camera_info format")
     parser.add_argument("--checkpoint", metavar="FILE", help="weights (default: the packaged ones)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument("--detector", default="auto", help="face detector (default: auto)")
+    parser.add_argument("--detector", default="auto", help="auto, libfacedetection or yunet (default: auto)")
+    parser.add_argument("--detector-model", metavar="FILE", help="YuNet's ONNX file")
+    parser.add_argument(
+        "--detection-size",
+        metavar="PX",
+        type=int,
+        help=f"detect faces on the image reduced to this longer side; larger finds smaller faces "
+        f"(default: {_PHOTO_DETECTION_SIZE} for photos, {_VIDEO_DETECTION_SIZE} for videos)",
+    )
     parser.add_argument("--max-frames", metavar="N", type=int, help="stop after N frames")
     parser.add_argument("--no-overlay", action="store_true", help="write heads.jsonl only")
 
@@ -64,18 +75,14 @@ def main(args: argparse.Namespace) -> int:
     """Runs the command. Cheap checks come first, the network is loaded last."""
     if args.max_frames is not None and args.max_frames < 1:
         raise InputError(f"--max-frames is {args.max_frames}; it has to be at least 1")
+    if args.detection_size is not None and args.detection_size < 32:
+        raise InputError(f"--detection-size is {args.detection_size}; it has to be at least 32 pixels")
     intrinsics = Intrinsics(args.fov, args.camera)
     with _terminate_as_exit(), open_source(args.input) as source:
         out = args.out if args.out is not None else Path(f"{_stem(source)}_headpose")
-        if source.kind == "folder" and (out / "overlay").resolve() == Path(args.input).resolve():
-            raise InputError(
-                f"--out '{out}' would overwrite the photos of '{args.input}'; give another folder"
-            )
-        if source.kind == "photo" and (out / _overlay_file(source)).resolve() == Path(args.input).resolve():
-            raise InputError(f"--out '{out}' would overwrite '{args.input}'; give another folder")
+        _check_keeps_input(source, Path(args.input), out)
         with OutputFolder(out) as output:
-            estimator = _load_estimator(args)
-            run = _Run(source, intrinsics, estimator, output, overlay=not args.no_overlay)
+            run = _Run(source, intrinsics, HeadFinder(args, source), output, overlay=not args.no_overlay)
             try:
                 run.process(args.max_frames)
             except (InputError, KeyboardInterrupt) as error:
@@ -88,6 +95,13 @@ def main(args: argparse.Namespace) -> int:
             else:
                 run.finish()
     return 0
+
+
+def _check_keeps_input(source: Source, given: Path, out: Path) -> None:
+    """Results may not take the place of what they are made from."""
+    written = {"photo": out / _overlay_file(source), "folder": out / "overlay", "video": out / "overlay.mp4"}
+    if source.kind in written and written[source.kind].resolve() == given.resolve():
+        raise InputError(f"--out '{out}' would overwrite '{given}'; give another folder")
 
 
 class Intrinsics:
@@ -135,6 +149,34 @@ class Intrinsics:
         return CameraModel.pinhole(focal, focal, 0.5 * (width - 1), 0.5 * (height - 1), width, height)
 
 
+class HeadFinder:
+    """Heads of one frame after the other: tracked in a video or webcam, each photo for itself."""
+
+    def __init__(self, args: argparse.Namespace, source: Source) -> None:
+        """:raises TrgRosError: for a checkpoint, device or detector that can't be used."""
+        from trg_ros.detection import make_detector
+        from trg_ros.estimator import HeadPoseEstimator
+
+        self._is_video = source.kind in ("video", "webcam")
+        default_size = _VIDEO_DETECTION_SIZE if self._is_video else _PHOTO_DETECTION_SIZE
+        detector = make_detector(
+            args.detector, path=args.detector_model, max_side=args.detection_size or default_size
+        )
+        self._estimator = HeadPoseEstimator.load(args.checkpoint, device=args.device, detector=detector)
+        self.checkpoint_name = self._estimator.checkpoint.info.name
+        self._tracker = self._new_tracker()
+
+    def heads(self, frame: Frame, camera: CameraModel) -> Sequence[TrackedHead]:
+        """The heads in a frame; identities mean something within a video only."""
+        tracker = self._tracker if self._is_video else self._new_tracker()
+        return tracker.update(frame.image_bgr, camera, frame.stamp_s)
+
+    def _new_tracker(self) -> HeadTracker:
+        from trg_ros.tracking import HeadTracker
+
+        return HeadTracker(self._estimator, max_faces=_MAX_FACES)
+
+
 class _Run:
     """The loop over the frames and what it writes."""
 
@@ -142,18 +184,15 @@ class _Run:
         self,
         source: Source,
         intrinsics: Intrinsics,
-        estimator: HeadPoseEstimator,
+        finder: HeadFinder,
         output: OutputFolder,
         overlay: bool,
     ) -> None:
-        from trg_ros.tracking import HeadTracker
-
         self.frames = 0
         self.heads = 0
         self._source = source
         self._intrinsics = intrinsics
-        self._estimator = estimator
-        self._tracker = HeadTracker(estimator)
+        self._finder = finder
         self._output = output
         self._overlay = overlay
         self._video = OverlayVideo(output.partial / "overlay.mp4", source.fps or 30.0)
@@ -196,24 +235,15 @@ class _Run:
 
     def _process_frame(self, frame: Frame, write_line: Callable[[dict[str, Any]], None]) -> None:
         camera = self._intrinsics.of(frame)
-        tracked = self._estimate(frame, camera)
+        tracked = self._finder.heads(frame, camera)
         if not tracked and self._source.kind == "photo":
             raise InputError(f"no face found in '{frame.name}'")
-        checkpoint = self._estimator.checkpoint.info.name
-        write_line(frame_record(frame, camera, tracked, self._intrinsics.assumed, checkpoint))
+        assumed, checkpoint = self._intrinsics.assumed, self._finder.checkpoint_name
+        write_line(frame_record(frame, camera, tracked, assumed, checkpoint))
         if self._overlay:
             self._write_overlay(frame, camera, tracked)
         self.frames += 1
         self.heads += len(tracked)
-
-    def _estimate(self, frame: Frame, camera: CameraModel) -> Sequence[TrackedHead]:
-        """Photos have nothing to do with each other; frames of a video or webcam have."""
-        from trg_ros.tracking import TrackedHead
-
-        if self._source.kind in ("photo", "folder"):
-            heads = self._estimator.estimate(frame.image_bgr, camera)
-            return [TrackedHead(id=index, slot=index, head=head) for index, head in enumerate(heads)]
-        return self._tracker.update(frame.image_bgr, camera, frame.stamp_s)
 
     def _write_overlay(self, frame: Frame, camera: CameraModel, tracked: Sequence[TrackedHead]) -> None:
         from trg_ros.visualization import draw_heads
@@ -227,12 +257,6 @@ class _Run:
             write_image(folder / overlay_name(frame.name), overlay)
         else:
             self._video.add(overlay, frame.stamp_s)
-
-
-def _load_estimator(args: argparse.Namespace) -> HeadPoseEstimator:
-    from trg_ros.estimator import HeadPoseEstimator
-
-    return HeadPoseEstimator.load(checkpoint=args.checkpoint, device=args.device, detector=args.detector)
 
 
 def _stem(source: Source) -> str:
