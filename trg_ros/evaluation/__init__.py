@@ -1,0 +1,1 @@
+"""Measuring head poses: metrics and held-out sets."""

@@ -1,0 +1,81 @@
+"""The held-out rendered set: fixed pictures, cut and spoiled in a fixed way, and what a network makes of them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trg_ros.evaluation.metrics import PoseSet
+from trg_ros.model.network import TRG
+from trg_ros.model.preprocessing import normalise_crops
+from trg_ros.synthetic.backgrounds import procedural_patches
+from trg_ros.synthetic.dataset import RenderedDataset
+from trg_ros.synthetic.landmark_set import default_landmark_set
+from trg_ros.training.augmentation import AugmentationConfig, Augmenter, TrainingBatch
+
+HELD_OUT_SEED = 900001
+# Camera roll beyond what was rendered is an augmentation, and mirror images add nothing here.
+_GEOMETRY = {"roll_probability": 0.0, "wide_roll_probability": 0.0, "flip_probability": 0.0}
+BATCH = 50
+
+
+@dataclass
+class HeldOutSet:
+    """Rendered samples with a fixed augmentation. Crops of any size show the same pictures.
+
+    condition: "hard" = all pixel effects of training and sloppy boxes; "clean" = exact pictures, boxes within a few
+    per cent.
+    """
+
+    dataset: RenderedDataset
+    count: int
+    condition: str = "hard"
+    _batches: dict[int, TrainingBatch] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, root: Path, count: int, condition: str = "hard") -> "HeldOutSet":
+        dataset = RenderedDataset(root)
+        return cls(dataset, min(count, len(dataset)), condition)
+
+    def crops(self, size: int) -> TrainingBatch:
+        """All crops at a side in pixels, with boxes and labels; made once per size."""
+        if size not in self._batches:
+            self._batches[size] = self._make(size)
+        return self._batches[size]
+
+    @staticmethod
+    def truth(batch: TrainingBatch) -> PoseSet:
+        return PoseSet(batch.rotation, batch.translation, batch.landmarks_head)
+
+    def _make(self, size: int) -> TrainingBatch:
+        chosen = default_landmark_set()
+        backgrounds = procedural_patches(100, 256, HELD_OUT_SEED)
+        spoil = {"photometric": 1.0} if self.condition == "hard" else {"photometric": 0.0, "center_jitter": 0.03}
+        if self.condition != "hard":
+            spoil |= {"wide_center_jitter": 0.03, "scale_sigma": 0.02}
+        config = AugmentationConfig(**_GEOMETRY, **spoil)
+        augmenter = Augmenter(size, chosen.flip, chosen.landmarks68, backgrounds, config)
+        parts = []
+        for first in range(0, self.count, BATCH):
+            indices = np.arange(first, min(first + BATCH, self.count))
+            parts.append(augmenter(self.dataset.gather(indices), np.random.default_rng([HELD_OUT_SEED, first])))
+        names = ("crops", "box", "rotation", "translation", "landmarks_head")
+        return TrainingBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+@torch.inference_mode()
+def predict_poses(model: TRG, batch: TrainingBatch, bfloat16: bool = False) -> PoseSet:
+    """What a network in eval mode says about the crops of a batch."""
+    device = next(model.parameters()).device
+    parts = []
+    for first in range(0, len(batch.box), BATCH):
+        part = slice(first, first + BATCH)
+        crops = normalise_crops(torch.from_numpy(batch.crops[part]).to(device))
+        box = torch.from_numpy(batch.box[part]).to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            parts.append(model(crops, box)[-1])
+    def joined(name: str) -> np.ndarray:
+        return torch.cat([getattr(part, name) for part in parts]).float().cpu().numpy()
+
+    return PoseSet(joined("rotation"), joined("translation"), joined("landmarks_head"))

@@ -1,0 +1,141 @@
+"""Rendered data sets on disk: shards of head crops without background, with their labels.
+
+A data set is a folder of shard folders ``shard_<first sample>``; each holds ``images.npy`` (memory-mapped when read) and
+``labels.npz``. Sample i of seed s is the same picture however the shards were produced, so a data set can grow, be
+rendered by several processes, or be deleted and made again.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trg_ros.errors import InputError
+
+LABELS = ("rotation", "translation", "landmarks_head", "box")
+
+
+@dataclass(frozen=True)
+class RenderedSamples:
+    """A batch of rendered heads.
+
+    images: (N, H, H, 4) uint8, RGB premultiplied by the coverage in channel 3, of a square window in the normalised
+    image plane whose centre is the box centre and whose side is ``margin`` times the box side.
+    rotation: (N, 3, 3) camera_R_head. translation: (N, 3) head origin in the camera frame, metres.
+    landmarks_head: (N, V, 3) metres, head frame. box: (N, 3) TRG box centre x, centre y, side in the normalised plane.
+    """
+
+    images: np.ndarray
+    rotation: np.ndarray
+    translation: np.ndarray
+    landmarks_head: np.ndarray
+    box: np.ndarray
+    margin: float
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def write_shard(root: Path, first: int, images: np.ndarray, labels: dict[str, np.ndarray], **info: Any) -> Path:
+    """Write one shard in one piece: the folder appears under its final name only when it is complete."""
+    missing = [name for name in LABELS if name not in labels]
+    if missing:
+        raise InputError(f"a shard needs the labels {', '.join(LABELS)}; missing: {', '.join(missing)}")
+    final = root / f"shard_{first:08d}"
+    partial = root / f".partial_{first:08d}_{os.getpid()}"
+    partial.mkdir(parents=True)
+    np.save(partial / "images.npy", images)
+    np.savez(partial / "labels.npz", **labels)
+    (partial / "info.json").write_text(json.dumps({"first": first, "count": len(images), **info}))
+    if final.exists():
+        shutil.rmtree(partial)
+        return final
+    partial.rename(final)
+    return final
+
+
+@dataclass(frozen=True)
+class _Shard:
+    images: np.ndarray
+    labels: dict[str, np.ndarray]
+    margin: float
+
+
+class RenderedDataset:
+    """Random access to the samples of a rendered data set; shards in the order of their first sample.
+
+    :param limit_shards: use only that many shards (what a resumed run saw), None: all that are there.
+    """
+
+    def __init__(self, root: Path | str, limit_shards: int | None = None) -> None:
+        self.root = Path(root)
+        self._shards: list[_Shard] = []
+        self._names: list[str] = []
+        self._ends = np.zeros(0, dtype=np.int64)
+        self.refresh(limit_shards)
+        if not self._shards:
+            raise InputError(f"no rendered shards in {self.root}: make some with `trg-headpose render --out {self.root}`")
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def shard_count(self) -> int:
+        return len(self._shards)
+
+    def samples_in(self, shards: int) -> int:
+        """Number of samples in the first so many shards."""
+        return int(self._ends[shards - 1])
+
+    @property
+    def num_landmarks(self) -> int:
+        return int(self._shards[0].labels["landmarks_head"].shape[1])
+
+    def refresh(self, limit_shards: int | None = None) -> int:
+        """Take in shards that were written since; returns how many samples there are now.
+
+        Shards are only ever appended, so indices stay what they were while rendering goes on in order.
+        """
+        for path in sorted(self.root.glob("shard_*")):
+            if limit_shards is not None and len(self._shards) >= limit_shards:
+                break
+            if path.name in self._names:
+                continue
+            self._shards.append(_read_shard(path))
+            self._names.append(path.name)
+        self._ends = np.cumsum([len(shard.images) for shard in self._shards])
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def gather(self, indices: np.ndarray) -> RenderedSamples:
+        """The samples of the given indices ((N,) int), copied into one batch."""
+        shard_of = np.searchsorted(self._ends, indices, side="right")
+        starts = self._ends - [len(shard.images) for shard in self._shards]
+        places = [(self._shards[s], int(i - starts[s])) for s, i in zip(shard_of, indices, strict=True)]
+        labels = {key: np.stack([shard.labels[key][row] for shard, row in places]) for key in LABELS}
+        images = np.stack([shard.images[row] for shard, row in places])
+        return RenderedSamples(images=images, margin=self._shards[0].margin, **labels)
+
+    def mean_landmarks(self, samples: int = 4000) -> np.ndarray:
+        """Mean head-frame landmarks (V, 3) in metres of the first shards: the network's initial face."""
+        total, count = np.zeros((self.num_landmarks, 3)), 0
+        for shard in self._shards:
+            if count >= samples:
+                break
+            total += shard.labels["landmarks_head"].sum(axis=0, dtype=np.float64)
+            count += len(shard.images)
+        return (total / count).astype(np.float32)
+
+
+def _read_shard(path: Path) -> _Shard:
+    try:
+        images = np.load(path / "images.npy", mmap_mode="r")
+        with np.load(path / "labels.npz") as archive:
+            labels = {key: archive[key] for key in archive.files}
+        info = json.loads((path / "info.json").read_text())
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is not a rendered shard ({error}); delete it and render it again") from error
+    return _Shard(images=images, labels=labels, margin=float(info["margin"]))

@@ -1,0 +1,1 @@
+"""Training TRG on rendered heads (and, by the same trainer, on other labelled sets)."""

@@ -1,0 +1,246 @@
+"""Training-time augmentation: a rendered head becomes a crop as a sloppy face box would cut it from a bad photo.
+
+Geometry (labels follow exactly): camera roll about the optical axis, mirroring, box jitter. Pixels: background, occluders,
+shadow edges, blur, low resolution, motion blur, colour, gamma, contrast, grey and infrared looks, noise, JPEG.
+Everything is drawn from the generator that is passed in.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from trg_ros.synthetic.dataset import RenderedSamples
+from trg_ros.training import pixel_kernels
+
+_MIRROR = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
+_NOISE = np.random.default_rng(7).standard_normal(1 << 18).astype(np.float32)
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Strengths; probabilities of the pixel effects are multiplied by ``photometric`` (0 switches them off)."""
+
+    roll_probability: float = 0.6
+    roll_degrees: float = 40.0
+    wide_roll_probability: float = 0.1
+    wide_roll_degrees: float = 180.0
+    flip_probability: float = 0.5
+    center_jitter: float = 0.15
+    wide_center_jitter: float = 0.22
+    scale_sigma: float = 0.08
+    photometric: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """crops: (N, S, S, 3) uint8 RGB. box: (N, 3) centre x, y, side in the normalised image plane. rotation (N, 3, 3),
+    translation (N, 3) metres, landmarks_head (N, V, 3) metres: the labels after augmentation."""
+
+    crops: np.ndarray
+    box: np.ndarray
+    rotation: np.ndarray
+    translation: np.ndarray
+    landmarks_head: np.ndarray
+
+
+def trg_boxes(landmarks68_camera: np.ndarray) -> np.ndarray:
+    """TRG boxes (N, 3) [centre x, centre y, side] in the normalised plane of the 68 points (N, 68, 3) in the camera frame:
+    middle of their extent, 1.5 times the larger extent (release convention)."""
+    plane = landmarks68_camera[..., :2] / landmarks68_camera[..., 2:]
+    low, high = plane.min(axis=1), plane.max(axis=1)
+    return np.concatenate([(low + high) / 2, 1.5 * (high - low).max(axis=1, keepdims=True)], axis=1).astype(np.float32)
+
+
+class Augmenter:
+    """Turns rendered samples into training crops.
+
+    :param size: side of the crops in pixels.
+    :param flip: (V,) landmark on the other side of the face. :param landmarks68: (68,) landmark indices.
+    :param backgrounds: (B, H, W, 3) uint8 RGB patches.
+    """
+
+    def __init__(
+        self, size: int, flip: np.ndarray, landmarks68: np.ndarray, backgrounds: np.ndarray, config: AugmentationConfig
+    ) -> None:
+        self.size, self.config = size, config
+        self._flip, self._landmarks68, self._backgrounds = flip, landmarks68, backgrounds
+
+    def __call__(self, samples: RenderedSamples, rng: np.random.Generator) -> TrainingBatch:
+        count = len(samples)
+        roll, mirrored = self._draw_roll(count, rng), rng.random(count) < self.config.flip_probability
+        rotation, translation, landmarks = self._move_labels(samples, roll, mirrored)
+        points68 = landmarks[:, self._landmarks68] @ rotation.transpose(0, 2, 1) + translation[:, None]
+        box = self._jitter(trg_boxes(points68), rng)
+        maps = self._head_maps(samples, box, roll, mirrored)
+        crops = np.empty((count, self.size, self.size, 3), np.uint8)
+        for i in range(count):
+            crops[i] = self._picture(samples.images[i], maps[i], rng)
+        return TrainingBatch(crops, box, rotation, translation, landmarks)
+
+    def _draw_roll(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        c = self.config
+        kind = rng.random(count)
+        narrow = rng.uniform(-c.roll_degrees, c.roll_degrees, count)
+        wide = rng.uniform(-c.wide_roll_degrees, c.wide_roll_degrees, count)
+        degrees = np.where(kind < c.wide_roll_probability, wide, narrow)
+        return np.deg2rad(np.where(kind < c.wide_roll_probability + c.roll_probability, degrees, 0.0))
+
+    def _move_labels(
+        self, samples: RenderedSamples, roll: np.ndarray, mirrored: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mirror (camera x -> -x, landmarks swapped), then roll about the optical axis."""
+        flipped = mirrored[:, None, None]
+        rotation = np.where(flipped, _MIRROR @ samples.rotation @ _MIRROR, samples.rotation)
+        translation = np.where(mirrored[:, None], samples.translation @ _MIRROR, samples.translation)
+        swapped = samples.landmarks_head[:, self._flip] @ _MIRROR
+        landmarks = np.where(flipped, swapped, samples.landmarks_head)
+        turn = _roll_matrices(roll)
+        turned = np.einsum("nij,nj->ni", turn, translation)
+        return (turn @ rotation).astype(np.float32), turned.astype(np.float32), landmarks.astype(np.float32)
+
+    def _jitter(self, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Boxes as the tracker (small errors) and a face detector (large ones) give them."""
+        c, count = self.config, len(box)
+        reach = np.where(rng.random(count) < 0.15, c.wide_center_jitter, c.center_jitter * rng.random(count) ** 0.5)
+        shift = rng.uniform(-1, 1, (count, 2)) * reach[:, None]
+        scale = np.exp(np.clip(rng.normal(0, c.scale_sigma, count), -2.5 * c.scale_sigma, 2.5 * c.scale_sigma))
+        center = box[:, :2] + shift * box[:, 2:]
+        return np.concatenate([center, box[:, 2:] * scale[:, None]], axis=1).astype(np.float32)
+
+    def _head_maps(
+        self, samples: RenderedSamples, box: np.ndarray, roll: np.ndarray, mirrored: np.ndarray
+    ) -> np.ndarray:
+        """(N, 2, 3) affine maps from crop pixels to pixels of the stored picture: crop -> plane -> unroll -> unmirror."""
+        stored = samples.images.shape[1]
+        pixels_per_unit = stored / (samples.margin * samples.box[:, 2])
+        back = _roll_matrices(-roll)[:, :2, :2]
+        back[mirrored, 0] *= -1
+        step = box[:, 2] / (self.size - 1)
+        linear = back * (step * pixels_per_unit)[:, None, None]
+        corner = np.einsum("nij,nj->ni", back, box[:, :2] - box[:, 2:] / 2) - samples.box[:, :2]
+        offset = corner * pixels_per_unit[:, None] + stored / 2 - 0.5
+        return np.concatenate([linear, offset[:, :, None]], axis=2).astype(np.float32)
+
+    def _picture(self, head: np.ndarray, head_map: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        image = np.empty((self.size, self.size, 3), np.float32)
+        background = self._backgrounds[rng.integers(len(self._backgrounds))]
+        gain = (rng.uniform(0.4, 1.2) * rng.uniform(0.92, 1.08, 3)).astype(np.float32)
+        shrink = math.hypot(head_map[0, 0], head_map[0, 1])
+        background_map = _background_map(background.shape[0], self.size, rng)
+        pixel_kernels.composite(head, head_map, background, background_map, gain, 2 if shrink > 1.25 else 1, image)
+        if self.config.photometric <= 0:
+            return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+        if rng.random() < 0.28 * self.config.photometric:
+            texture = self._backgrounds[rng.integers(len(self._backgrounds))]
+            pixel_kernels.occlude(image, _draw_occluders(self.size, texture.shape[0], rng), texture)
+        if rng.random() < 0.25 * self.config.photometric:
+            angle = rng.uniform(0, 2 * math.pi)
+            pixel_kernels.light_gradient(
+                image, math.cos(angle), math.sin(angle), rng.normal() * 0.2, rng.uniform(2, 30), rng.uniform(0.1, 0.6)
+            )
+        image = _blur(image, self.config.photometric, rng)
+        out = _develop(image, self.config.photometric, rng)
+        if rng.random() < 0.25 * self.config.photometric:
+            encoded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(20, 90))])[1]
+            out = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        return out
+
+
+def _roll_matrices(roll: np.ndarray) -> np.ndarray:
+    matrices = np.zeros((len(roll), 3, 3), np.float32)
+    cosine, sine = np.cos(roll), np.sin(roll)
+    matrices[:, 0, 0], matrices[:, 0, 1] = cosine, -sine
+    matrices[:, 1, 0], matrices[:, 1, 1], matrices[:, 2, 2] = sine, cosine, 1
+    return matrices
+
+
+def _background_map(source: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random square window (part of the patch, possibly mirrored and turned by 90 degrees) stretched over the crop."""
+    side = source * rng.uniform(0.2, 1.0) ** 1.0
+    left, top = rng.uniform(0, source - side, 2)
+    scale = side / size
+    if rng.random() < 0.5:
+        return np.array([[-scale, 0, left + side - 1], [0, scale, top]], np.float32)
+    return np.array([[scale, 0, left], [0, scale, top]], np.float32)
+
+
+def _draw_occluders(size: int, texture: int, rng: np.random.Generator) -> np.ndarray:
+    """One or two objects, or a hand (palm and fingers), more often near the border of the face than on it."""
+    angle, radius = rng.uniform(0, 2 * math.pi), size * rng.uniform(0.08, 0.6)
+    x, y = size / 2 + math.cos(angle) * radius, size / 2 + math.sin(angle) * radius
+    skin = np.array([225, 170, 130]) * rng.uniform(0.2, 1.1) * rng.uniform(0.9, 1.1, 3)
+    soft = rng.uniform(0.7, 2.5)
+    offset = rng.uniform(0.2, 0.8, 2) * texture
+    rows = []
+    if rng.random() < 0.35:
+        turn, scale = rng.uniform(0, 2 * math.pi), size * rng.uniform(0.12, 0.28)
+        rows.append([0, x, y, scale * 0.55, scale * 0.5, math.cos(turn), math.sin(turn), soft, *skin, 0.05, *offset])
+        for finger in range(4):
+            spread = turn + (finger - 1.5) * rng.uniform(0.12, 0.3)
+            length = scale * rng.uniform(0.4, 0.6)
+            fx, fy = x + math.cos(spread) * scale * 0.9, y + math.sin(spread) * scale * 0.9
+            width = scale * 0.13
+            rows.append([1, fx, fy, length, width, math.cos(spread), math.sin(spread), soft, *skin, 0.05, *offset])
+    else:
+        for _ in range(rng.integers(1, 3)):
+            turn = rng.uniform(0, math.pi)
+            a, b = size * rng.uniform(0.04, 0.28, 2)
+            color = skin if rng.random() < 0.25 else rng.uniform(0, 255, 3)
+            mix = 1.0 if rng.random() < 0.45 else rng.uniform(0, 0.3)
+            kind = rng.integers(3)
+            rows.append([kind, x, y, a, b, math.cos(turn), math.sin(turn), soft, *color, mix, *offset])
+            x, y = x + rng.normal() * size * 0.2, y + rng.normal() * size * 0.2
+    return np.array(rows, np.float32).reshape(-1, pixel_kernels.OCCLUDER_COLUMNS)
+
+
+def _blur(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    size = image.shape[0]
+    if rng.random() < 0.3 * strength:
+        sigma = rng.uniform(0.3, 1.6) * size / 80
+        reach = 2 * math.ceil(2.2 * sigma) + 1
+        image = cv2.GaussianBlur(image, (reach, reach), sigma)
+    if rng.random() < 0.18 * strength:
+        small = max(10, int(size * rng.uniform(0.2, 0.8)))
+        image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    if rng.random() < 0.08 * strength:
+        reach = int(rng.integers(3, max(4, size // 9)))
+        kernel = np.zeros((reach, reach), np.float32)
+        angle, half = rng.uniform(0, math.pi), reach / 2
+        dx, dy = half * math.cos(angle), half * math.sin(angle)
+        cv2.line(kernel, (int(half - dx), int(half - dy)), (int(half + dx), int(half + dy)), 1.0)
+        image = cv2.filter2D(image, -1, kernel / max(kernel.sum(), 1e-6))
+    return image
+
+
+def _develop(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Camera response: contrast about the mean, brightness, colour cast, saturation, grey or infrared, gamma, noise."""
+    gain, offset = np.ones(3, np.float32), 0.0
+    saturation, gray_weights, gamma, noise = 1.0, _LUMINANCE, 1.0, 0.0
+    if rng.random() < 0.7 * strength:
+        contrast, mean = rng.uniform(0.55, 1.35), float(image[::4, ::4].mean()) / 255
+        gain *= contrast
+        offset = mean * (1 - contrast) + rng.uniform(-0.12, 0.12)
+    if rng.random() < 0.6 * strength:
+        gain = gain * rng.uniform(0.82, 1.18, 3).astype(np.float32)
+    if rng.random() < 0.3 * strength:
+        saturation = rng.uniform(0, 1.6)
+    if rng.random() < 0.1 * strength:
+        saturation = 0.0
+        gain = np.full(3, gain.mean(), np.float32)
+        if rng.random() < 0.5:
+            gray_weights = rng.dirichlet([4, 1, 1]).astype(np.float32)
+    if rng.random() < 0.7 * strength:
+        gamma = math.exp(np.clip(rng.normal() * 0.3, -0.9, 0.9))
+    if rng.random() < 0.5 * strength:
+        noise = rng.uniform(0, 13)
+    out = np.empty(image.shape, np.uint8)
+    start, chroma = int(rng.integers(len(_NOISE) - 8)), bool(rng.random() < 0.6)
+    pixel_kernels.develop(
+        image, gain.astype(np.float32), np.float32(offset), np.float32(saturation), gray_weights.astype(np.float32),
+        np.float32(gamma), _NOISE, start, np.float32(noise), chroma, out,
+    )  # fmt: skip
+    return out

@@ -1,0 +1,255 @@
+"""The trainer: one loop, resumable after a kill at any time."""
+
+import csv
+import logging
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+import cv2
+import numpy as np
+import torch
+
+from trg_ros.errors import CheckpointError
+from trg_ros.evaluation.metrics import per_sample_errors, summarise
+from trg_ros.evaluation.rendered import HeldOutSet, predict_poses
+from trg_ros.geometry import geodesic_distance
+from trg_ros.model.losses import TRGLoss, TRGTargets
+from trg_ros.model.network import TRG, TRGOutput
+from trg_ros.model.topology import Topology
+from trg_ros.synthetic.dataset import RenderedDataset
+from trg_ros.synthetic.landmark_set import LandmarkSet, default_landmark_set
+from trg_ros.training.batches import BatchStream, Growth, load_backgrounds, to_tensors
+from trg_ros.training.config import TrainingConfig
+from trg_ros.training.helpers import GradientHelpers
+from trg_ros.training.state import WeightAverage, load_state, save_state
+
+_log = logging.getLogger(__name__)
+STATE_NAME = "state.pt"
+LOG_INTERVAL = 100
+
+Inputs = tuple[torch.Tensor, torch.Tensor, TRGTargets]
+
+
+def make_landmarks() -> tuple[LandmarkSet, Topology]:
+    """The packaged landmark set, and the same as a model topology."""
+    chosen = default_landmark_set()
+    return chosen, Topology(chosen.triangles, chosen.sampled, chosen.landmarks68, chosen.flip)
+
+
+def make_dataset(config: TrainingConfig, limit_shards: int | None) -> RenderedDataset:
+    return RenderedDataset(Path(config.data.root).expanduser(), limit_shards)
+
+
+def forward_loss(
+    model: TRG, loss_function: TRGLoss, inputs: Inputs, bfloat16: bool
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], list[TRGOutput]]:
+    """One forward pass in mixed precision; the losses in full precision."""
+    crops, box, targets = inputs
+    with torch.autocast(crops.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+        outputs = model(crops, box)
+    loss, terms = loss_function(outputs, box, targets)
+    return loss, terms, outputs
+
+
+class Trainer:
+    """Trains one network as the configuration says; ``run`` goes on from the last saved state if there is one."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.config = config
+        self.output = Path(config.output).expanduser()
+        self.output.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(config.optimisation.threads)
+        cv2.setNumThreads(1)
+        torch.manual_seed(config.seed)
+        self.landmark_set, topology = make_landmarks()
+        saved = load_state(self.output / STATE_NAME) if (self.output / STATE_NAME).exists() else None
+        self.growth = Growth([tuple(entry) for entry in saved["growth"]] if saved else [])
+        self.dataset = make_dataset(config, self.growth.entries[-1][1] if saved else None)
+        self.model = TRG(config.model, topology).to(memory_format=torch.channels_last).train()
+        self.model.set_initial_state(self.dataset.mean_landmarks())
+        self.loss_function = TRGLoss(topology, config.loss)
+        self.average = WeightAverage(self.model, config.optimisation.ema_decay)
+        self.optimiser = self._make_optimiser()
+        self.step, self.samples_seen, self.seconds = 0, 0, 0.0
+        if saved:
+            self._restore(saved)
+        elif config.init:
+            self._start_from(Path(config.init).expanduser())
+        self._held_out: HeldOutSet | None = None
+
+    def run(self, stop_at: int | None = None) -> dict[str, float]:
+        """Train to the end (or to a step), saving and measuring on the way; returns the last measurement."""
+        config = self.config
+        backgrounds = load_backgrounds(config.data, config.seed)
+        stream = BatchStream(config, self.dataset, backgrounds, self.landmark_set, self.growth)
+        last = min(config.optimisation.steps, stop_at or config.optimisation.steps)
+        helpers = None
+        if config.optimisation.helpers:
+            helpers = GradientHelpers(config, self.model, self.step, config.optimisation.helpers)
+        result: dict[str, float] = {}
+        log = RunLog(self.output / "log.csv", last)
+        try:
+            for step, batch in stream.prefetched(self.step, last):
+                started = time.monotonic()
+                row = self._train_step(batch, helpers)
+                self.step = step + 1
+                self.seconds += time.monotonic() - started
+                log.add(self, row)
+                if self.step % config.checkpoint_every == 0 or self.step == last:
+                    self.save()
+                if self.step % config.evaluate_every == 0 or self.step == last:
+                    result = self.evaluate()
+                    log.measurement(self, result)
+        finally:
+            log.close()
+            if helpers:
+                helpers.stop()
+        return result
+
+    def _train_step(self, batch: Any, helpers: GradientHelpers | None) -> dict[str, float]:
+        optimisation = self.config.optimisation
+        rate = self.learning_rate(self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        inputs = to_tensors(batch, self.landmark_set.landmarks68, optimisation.focal)
+        loss, terms, outputs = forward_loss(self.model, self.loss_function, inputs, optimisation.bfloat16)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = self._apply_gradient()
+        contributions = 1
+        for _ in helpers.take() if helpers else ():
+            self._apply_gradient()
+            contributions += 1
+        self.samples_seen += contributions * len(batch.box)
+        angle = geodesic_distance(outputs[-1].rotation.detach(), inputs[2].rotation).mean()
+        row = {"loss": float(loss.detach()), "geodesic_deg": math.degrees(float(angle)), "rate": rate, "norm": float(norm)}
+        return row | {name: float(value) for name, value in terms.items()}
+
+    def _apply_gradient(self) -> torch.Tensor:
+        """Clip, step, average; a gradient that is not finite is skipped. Returns its norm."""
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimisation.gradient_clip)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+            self.average.update(self.model, self.step)
+        return norm
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then a cosine down to the final rate."""
+        o = self.config.optimisation
+        warm = min(1.0, (step + 1) / max(1, o.warmup_steps))
+        cosine = 0.5 * (1 + math.cos(math.pi * step / o.steps))
+        return warm * (o.final_learning_rate + (o.learning_rate - o.final_learning_rate) * cosine)
+
+    def evaluate(self) -> dict[str, float]:
+        """Errors of the averaged weights on the held-out set, at the configured input size."""
+        if self._held_out is None:
+            self._held_out = HeldOutSet.load(
+                Path(self.config.data.validation).expanduser(), self.config.data.validation_samples
+            )
+        crops = self._held_out.crops(self.config.crop_size(max(0, self.step - 1)))
+        model = self.average.model
+        predicted = predict_poses(model, crops, self.config.optimisation.bfloat16)
+        return summarise(per_sample_errors(predicted, self._held_out.truth(crops)))
+
+    def save(self) -> None:
+        """Everything that the next step depends on, into one file."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "samples_seen": self.samples_seen,
+            "seconds": self.seconds,
+            "growth": [list(entry) for entry in self.growth.entries],
+            "random_state": torch.get_rng_state(),
+            "model_config": self.config.model.to_dict(),
+            "config": _plain(asdict(self.config)),
+        }
+        save_state(self.output / STATE_NAME, state)
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        if saved["model_config"] != self.config.model.to_dict():
+            raise CheckpointError(
+                f"{self.output / STATE_NAME} belongs to another model configuration; choose another output folder"
+            )
+        self.model.load_state_dict(saved["model"])
+        self.average.model.load_state_dict(saved["average"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.step, self.samples_seen, self.seconds = saved["step"], saved["samples_seen"], saved["seconds"]
+        torch.set_rng_state(saved["random_state"])
+        _log.info("resuming %s at step %d (%d samples seen)", self.config.name, self.step, self.samples_seen)
+
+    def _start_from(self, path: Path) -> None:
+        """Warm start from the averaged weights of another run's state."""
+        saved = load_state(path)
+        self.model.load_state_dict(saved["average"])
+        self.average.model.load_state_dict(saved["average"])
+        self.samples_seen = saved["samples_seen"]
+
+    def _make_optimiser(self) -> torch.optim.Optimizer:
+        """AdamW; biases and normalisation are not decayed."""
+        parameters = list(self.model.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.config.optimisation.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.config.optimisation.learning_rate, fused=True)
+
+
+class RunLog:
+    """A progress line every LOG_INTERVAL steps and two CSV files: training means and held-out measurements."""
+
+    def __init__(self, path: Path, last: int) -> None:
+        self._last, self._path = last, path
+        self._rows: list[dict[str, float]] = []
+        self._clock = time.monotonic()
+        self._samples: int | None = None
+        self._file: TextIO = path.open("a", newline="")
+
+    def add(self, trainer: Trainer, row: dict[str, float]) -> None:
+        if self._samples is None:
+            self._samples = trainer.samples_seen
+        self._rows.append(row)
+        if trainer.step % LOG_INTERVAL and trainer.step != self._last:
+            return
+        now = time.monotonic()
+        rate = (trainer.samples_seen - self._samples) / max(now - self._clock, 1e-9)
+        per_step = (now - self._clock) / len(self._rows)
+        means = {name: float(np.mean([r[name] for r in self._rows])) for name in row}
+        _log.info(
+            "step %d/%d  %d samples  %.0f/s  loss %.3f  geodesic %.2f deg  pool %d  %.0f min left",
+            trainer.step, self._last, trainer.samples_seen, rate, means["loss"], means["geodesic_deg"],
+            len(trainer.dataset), (self._last - trainer.step) * per_step / 60,
+        )  # fmt: skip
+        self._write(self._file, {"step": trainer.step, "samples": trainer.samples_seen, "per_second": rate, **means})
+        self._rows, self._clock, self._samples = [], now, trainer.samples_seen
+
+    def measurement(self, trainer: Trainer, result: dict[str, float]) -> None:
+        text = "  ".join(f"{name} {value:.4g}" for name, value in result.items())
+        _log.info("held out at step %d: %s", trainer.step, text)
+        with self._path.with_name("held_out.csv").open("a", newline="") as file:
+            self._write(file, {"step": trainer.step, "samples": trainer.samples_seen, **result})
+        self._clock = time.monotonic()
+
+    def close(self) -> None:
+        self._file.close()
+
+    @staticmethod
+    def _write(file: TextIO, row: dict[str, float]) -> None:
+        writer = csv.writer(file)
+        if file.tell() == 0:
+            writer.writerow(row)
+        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row.values()])
+        file.flush()
+
+
+def _plain(value: Any) -> Any:
+    """Nested dataclass values as what a weights-only load accepts."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
