@@ -1,4 +1,4 @@
-"""Crops: a point lands where the camera model says, whatever the lens; no aliasing; zero outside the image."""
+"""Crops: a point lands where the camera model says, whatever the lens; no aliasing; zero outside."""
 
 import numpy as np
 import pytest

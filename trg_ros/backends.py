@@ -79,7 +79,7 @@ class TorchBackend:
             torch.set_num_threads(threads)
         self._device = device
         model = fold_normalisation(checkpoint.build_model())
-        self._model = model.to(device=device, memory_format=torch.channels_last)
+        self._model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def device(self) -> str:

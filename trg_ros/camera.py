@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trg_ros.camera_values import checked_points, finite, integer, positive_integer, vector
 from trg_ros.errors import CameraError
 from trg_ros.lens import Equidistant, RadialTangential
 
@@ -51,7 +52,7 @@ class CameraModel:
 
     def __post_init__(self) -> None:
         for name in ("fx", "fy", "cx", "cy"):
-            object.__setattr__(self, name, _finite(name, getattr(self, name)))
+            object.__setattr__(self, name, finite(name, getattr(self, name)))
         for name in ("fx", "fy"):
             if getattr(self, name) <= 0:
                 raise CameraError(
@@ -59,7 +60,7 @@ class CameraModel:
                     "calibrate the camera, or give a field of view instead"
                 )
         for name in ("width", "height"):
-            object.__setattr__(self, name, _positive_integer(name, getattr(self, name)))
+            object.__setattr__(self, name, positive_integer(name, getattr(self, name)))
         model, coefficients = _checked_distortion(self.distortion_model, self.distortion)
         object.__setattr__(self, "distortion_model", model)
         object.__setattr__(self, "distortion", coefficients)
@@ -81,7 +82,7 @@ class CameraModel:
         Without ``distortion_model`` the number of coefficients decides: 4 or 5 plumb_bob, 8
         rational_polynomial. All-zero plumb_bob and rational_polynomial coefficients are no distortion.
         """
-        coefficients = np.zeros(0) if distortion is None else _vector("distortion", distortion)
+        coefficients = np.zeros(0) if distortion is None else vector("distortion", distortion)
         if distortion_model is None:
             by_count = {0: "none", 4: "plumb_bob", 5: "plumb_bob", 8: "rational_polynomial"}
             if len(coefficients) not in by_count:
@@ -102,7 +103,7 @@ class CameraModel:
         distortion_model: str | None = None,
     ) -> CameraModel:
         """A camera from K: 3x3, or 9 numbers row by row, in pixels; its skew must be zero."""
-        k = _vector("camera matrix K", matrix)
+        k = vector("camera matrix K", matrix)
         if k.shape != (9,):
             raise CameraError(f"camera matrix K has {k.size} numbers: expected 9 (3x3, row by row)")
         if not np.any(k):
@@ -118,10 +119,10 @@ class CameraModel:
     @classmethod
     def from_fov(cls, fov_deg: float, width: int, height: int) -> CameraModel:
         """An ideal camera from its horizontal field of view in degrees; its axis meets the image centre."""
-        fov = _finite("fov_deg", fov_deg)
+        fov = finite("fov_deg", fov_deg)
         if not 0 < fov < 180:
             raise CameraError(f"field of view is {fov:g} degrees: it must lie between 0 and 180")
-        width, height = _positive_integer("width", width), _positive_integer("height", height)
+        width, height = positive_integer("width", width), positive_integer("height", height)
         focal = 0.5 * width / np.tan(0.5 * np.deg2rad(fov))
         return cls(float(focal), float(focal), 0.5 * (width - 1), 0.5 * (height - 1), width, height)
 
@@ -153,13 +154,13 @@ class CameraModel:
             behind the camera (z <= 0; for equidistant beyond its widest ray, at most 180 degrees), or outside
             the domain where the distortion is one to one.
         """
-        points = _points(points_camera, 3)
+        xyz = checked_points(points_camera, 3)
         lens = self._lens
         if isinstance(lens, Equidistant):
-            xy = lens.distort_rays(points)
+            xy = lens.distort_rays(xyz)
         else:
-            z = np.where(points[..., 2:] > 0, points[..., 2:], np.nan)
-            xy = points[..., :2] / z
+            z = np.where(xyz[..., 2:] > 0, xyz[..., 2:], np.nan)
+            xy = xyz[..., :2] / z
             if lens is not None:
                 xy = lens.distort(xy)
         xy = np.where(np.isfinite(xy).all(axis=-1, keepdims=True), xy, np.nan)
@@ -170,7 +171,7 @@ class CameraModel:
 
         NaN for pixels that no valid ray reaches, and for rays 90 degrees or more off the axis.
         """
-        xy = (_points(pixels, 2) - (self.cx, self.cy)) / (self.fx, self.fy)
+        xy = (checked_points(pixels, 2) - (self.cx, self.cy)) / (self.fx, self.fy)
         lens = self._lens
         if isinstance(lens, Equidistant):
             rays = lens.undistort_rays(xy)
@@ -181,7 +182,7 @@ class CameraModel:
         """Unit rays (..., 3) in the camera frame through pixels (..., 2); NaN where no valid ray goes."""
         lens = self._lens
         if isinstance(lens, Equidistant):
-            return lens.undistort_rays((_points(pixels, 2) - (self.cx, self.cy)) / (self.fx, self.fy))
+            return lens.undistort_rays((checked_points(pixels, 2) - (self.cx, self.cy)) / (self.fx, self.fy))
         xy = self.unproject(pixels)
         rays = np.concatenate([xy, np.ones((*xy.shape[:-1], 1))], axis=-1)
         return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
@@ -208,15 +209,15 @@ class CameraModel:
         would lie (b - 1) / (2 b) binned pixels off, less than half a pixel, and :meth:`scaled` is the exact
         model of that.
         """
-        bx, by = (max(1, _integer("binning", value)) for value in (binning_x, binning_y))
+        bx, by = (max(1, integer("binning", value)) for value in (binning_x, binning_y))
         return replace(
             self,
             fx=self.fx / bx,
             fy=self.fy / by,
             cx=self.cx / bx,
             cy=self.cy / by,
-            width=_positive_integer("binned width", self.width // bx),
-            height=_positive_integer("binned height", self.height // by),
+            width=positive_integer("binned width", self.width // bx),
+            height=positive_integer("binned height", self.height // by),
         )
 
     def scaled(self, scale: float) -> CameraModel:
@@ -295,7 +296,7 @@ def _checked_distortion(model: str, distortion: ArrayLike) -> tuple[str, Array]:
         raise CameraError(
             f"distortion model {model!r} is not supported: use one of {', '.join(DISTORTION_MODELS)}"
         )
-    coefficients = _vector("distortion", distortion)
+    coefficients = vector("distortion", distortion)
     if name != "equidistant" and not np.any(coefficients):
         return "none", np.zeros(0)
     if not np.any(
@@ -309,44 +310,3 @@ def _checked_distortion(model: str, distortion: ArrayLike) -> tuple[str, Array]:
         )
     coefficients.setflags(write=False)
     return name, coefficients
-
-
-def _vector(name: str, value: ArrayLike) -> Array:
-    try:
-        vector = np.array(value, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
-        raise CameraError(f"{name} is not numbers: {value!r}") from error
-    if not np.all(np.isfinite(vector)):
-        raise CameraError(f"{name} contains NaN or infinity: {vector.tolist()}; calibrate the camera again")
-    return vector
-
-
-def _points(value: ArrayLike, dimensions: int) -> Array:
-    points = np.asarray(value, dtype=np.float64)
-    if points.ndim < 1 or points.shape[-1] != dimensions:
-        raise CameraError(f"points have shape {points.shape}: expected (..., {dimensions})")
-    return points
-
-
-def _finite(name: str, value: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise CameraError(f"camera {name} is {value!r}: it must be a number") from error
-    if not np.isfinite(number):
-        raise CameraError(f"camera {name} is {number}: it must be finite; calibrate the camera again")
-    return number
-
-
-def _integer(name: str, value: int) -> int:
-    number = _finite(name, value)
-    if number != int(number):
-        raise CameraError(f"camera {name} is {number:g}: it must be a whole number")
-    return int(number)
-
-
-def _positive_integer(name: str, value: int) -> int:
-    number = _integer(name, value)
-    if number < 1:
-        raise CameraError(f"camera {name} is {number}: it must be at least 1 pixel")
-    return number

@@ -9,7 +9,6 @@ from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
 
 Array = NDArray[np.float64]
-from trg_ros.errors import InputError
 
 
 def check_image(image_bgr: NDArray[np.uint8], camera: CameraModel | None = None) -> None:

@@ -90,7 +90,7 @@ class _ReducingDetector:
         check_image(image_bgr)
         height, width = image_bgr.shape[:2]
         reduction = min(1.0, self.max_side / max(height, width))
-        small = image_bgr
+        small: NDArray[Any] = image_bgr
         if reduction < 1:
             size = (max(1, round(width * reduction)), max(1, round(height * reduction)))
             small = cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA)
@@ -128,7 +128,7 @@ class LibFaceDetection(_ReducingDetector):
     def _detect(self, image_bgr: NDArray[np.uint8]) -> Detections:
         faces = self._library.faces(image_bgr).astype(np.float32)
         boxes = np.concatenate([faces[:, 1:3], faces[:, 1:3] + faces[:, 3:5]], axis=1)
-        return Detections(boxes, faces[:, 0] / 100, faces[:, 5:15].reshape(-1, 5, 2))
+        return Detections(boxes, faces[:, 0] / np.float32(100), faces[:, 5:15].reshape(-1, 5, 2))
 
 
 class OpenCVYuNet(_ReducingDetector):

@@ -110,7 +110,7 @@ class HeadPoseEstimator:
         return self._detector is not None
 
     def detect(self, image_bgr: NDArray[np.uint8]) -> Detections:
-        """The detector's faces in an image (H, W, 3) uint8 BGR; see ``detector.trg_boxes`` for TRG's boxes."""
+        """The detector's faces in an image (H, W, 3) uint8 BGR; ``detector.trg_boxes`` makes TRG's boxes."""
         check_image(image_bgr)
         return self.detector.detect(image_bgr)
 

@@ -8,6 +8,8 @@ https://docs.opencv.org/4.x/db/d58/group__calib3d__fisheye.html; the names are t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +19,7 @@ _TOLERANCE = 1e-13  # of the inverse, on the normalised plane: far below a micro
 _ITERATIONS = 60
 
 
-def smallest_positive_root(ascending: Array) -> float:
+def smallest_positive_root(ascending: NDArray[Any]) -> float:
     """Smallest positive real root of a polynomial, from its ascending coefficients; inf if there is none."""
     coefficients = np.where(
         np.abs(ascending) > 1e-14, ascending, 0.0
@@ -147,7 +149,7 @@ class Equidistant:
         derivative = self.coefficients * (2 * np.arange(5) + 1)
         self.max_angle = min(float(np.sqrt(smallest_positive_root(derivative))), np.pi)
 
-    def _radius(self, theta: Array) -> tuple[Array, Array]:
+    def _radius(self, theta: Array) -> tuple[Array, NDArray[Any]]:
         """Image radius of the angle theta, and its derivative."""
         s = theta * theta
         poly = np.polynomial.polynomial

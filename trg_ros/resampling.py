@@ -9,6 +9,7 @@ Pixel (0, 0) is the centre of the upper left one. Outside the image everything i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,7 +76,7 @@ class _Region:
         if span_x is None or span_y is None:
             return None
         (x0, x1), (y0, y1) = span_x, span_y
-        pixels = np.ascontiguousarray(image[y0 : min(y1, height), x0 : min(x1, width)])
+        pixels: NDArray[Any] = np.ascontiguousarray(image[y0 : min(y1, height), x0 : min(x1, width)])
         bottom, right = max(y1 - height, 0), max(x1 - width, 0)
         if bottom or right:
             pixels = cv2.copyMakeBorder(pixels, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
