@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,7 +20,6 @@ from trg_ros.checkpoint import default_checkpoint_path
 from trg_ros.commands import run as run_command
 from trg_ros.errors import CheckpointError, InputError
 from trg_ros.geometry import HEAD_R_FACE, make_transform
-from trg_ros.heads import HeadPose
 from trg_ros.sources import Frame, Source
 from trg_ros.tracking import TrackedHead
 
@@ -92,17 +92,14 @@ class FakeFinder:
     def heads(self, frame: Frame, camera: CameraModel):
         position = np.array([0.01, -0.02, 0.8])
         landmarks = position + np.random.default_rng(0).normal(size=(100, 3)) * 0.05
-        head = HeadPose(
-            camera_T_head=make_transform(np.eye(3), position + [0.0, 0.0, 0.1]),
+        head = SimpleNamespace(
+            rotation=np.eye(3),
             camera_T_face=make_transform(HEAD_R_FACE, position),
-            landmarks_head=landmarks.astype(np.float32),
             landmarks_camera=landmarks,
             landmarks_image=camera.project(landmarks),
             landmarks68_image=camera.project(landmarks[:68]),
-            landmarks68_camera=landmarks[:68],
             box=np.array([20.0, 10.0, 50.0, 40.0]),
             score=0.75,
-            covariance=np.eye(6),
         )
         return [TrackedHead(id=1 + slot, slot=slot, head=head) for slot in range(self.heads_per_frame)]
 
