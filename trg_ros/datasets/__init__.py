@@ -1,0 +1,1 @@
+"""Labelled heads on disk, whatever their format, as one kind of sample. Robots never import this."""
