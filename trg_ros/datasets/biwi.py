@@ -44,8 +44,7 @@ class BIWI(HeadDataset):
         "<01..24>/frame_<number>_pose.txt     rotation 3x3, then translation in mm, depth camera's frame",
         "<01..24>/rgb.cal     intrinsics 3x3, distortion 4, rotation 3x3, translation in mm, width height",
         "<01..24>.obj     head mesh in mm",
-        "boxes.csv     image, left, top, right, bottom in px; or --boxes FILE (also the release's annotation
-        .pkl)",
+        "boxes.csv     image, left, top, right, bottom in px; or --boxes FILE (a table or the release's .pkl)",
     )
 
     def __init__(self, root: Path | str, boxes: Path | str | None = None) -> None:
@@ -62,7 +61,7 @@ class BIWI(HeadDataset):
         self.without_box = 0 if self._boxes is None else self._count_frames() - len(poses)
         if not poses:
             raise self.error(
-                f"none of the frames in {self.root} has a box: names must be <sequence>/frame_<number>_rgb.png"
+                f"none of the frames in {self.root} has a box; names: <sequence>/frame_<number>_rgb.png"
             )
 
     def __len__(self) -> int:
@@ -102,8 +101,7 @@ class BIWI(HeadDataset):
         if not path.expanduser().exists():
             raise self.error(
                 f"there are no boxes at {path}: give the release's annotation file, let a detector make them "
-                "(trg-headpose check-data biwi ROOT --detect-boxes), or use 'mesh' for boxes around the true
-                head"
+                "(trg-headpose check-data biwi ROOT --detect-boxes), or use 'mesh' for boxes of the truth"
             )
         return read_boxes(path)
 

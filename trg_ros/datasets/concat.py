@@ -60,11 +60,10 @@ def _checked_shares(shares: Sequence[float] | None, datasets: list[HeadDataset])
 
 
 def _common_topology(datasets: list[HeadDataset]) -> Topology | None:
-    known = [dataset for dataset in datasets if dataset.topology is not None]
-    for other in known[1:]:
-        if not np.array_equal(known[0].topology.landmarks68, other.topology.landmarks68):  # type:
-        ignore[union-attr]
+    known = [(dataset.title, dataset.topology) for dataset in datasets if dataset.topology is not None]
+    for title, topology in known[1:]:
+        if not np.array_equal(known[0][1].landmarks68, topology.landmarks68):
             raise InputError(
-                f"{known[0].title} and {other.title} have different dense landmarks: train on one of them"
+                f"{known[0][0]} and {title} have different dense landmarks: train on one of them"
             )
-    return known[0].topology if known else None
+    return known[0][1] if known else None
