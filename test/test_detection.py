@@ -151,7 +151,7 @@ def test_trg_box_is_explicit():
     ],
 )
 def test_bad_images(detector, image):
-    with pytest.raises(InputError, match="expected uint8|is empty"):
+    with pytest.raises(InputError, match=r"expected uint8|is empty"):
         detector.detect(image)
 
 

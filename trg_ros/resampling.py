@@ -61,7 +61,7 @@ class _Region:
     Pixel i of ``pixels`` along u is centred at ``origin_x + i * block_x`` of the image.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     origin_x: float
     origin_y: float
     block_x: int

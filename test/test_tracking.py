@@ -1,0 +1,201 @@
+"""The tracker: identities, slots, when it looks for faces, and how tracks end."""
+
+import numpy as np
+import pytest
+from discs import DiscBackend, DiscDetector, box_of, checkpoint, draw
+
+from trg_ros.camera import CameraModel
+from trg_ros.errors import InputError
+from trg_ros.estimator import HeadPoseEstimator
+from trg_ros.tracking import HeadTracker
+
+CAMERA = CameraModel.pinhole(500, 500, 319.5, 239.5, 640, 480)
+A, B, C = np.array([-0.3, 0.0, 1.0]), np.array([0.0, 0.1, 0.9]), np.array([0.35, -0.1, 1.1])
+
+
+class World:
+    """A tracker, its detector, and a clock of 30 frames a second."""
+
+    def __init__(self, **options):
+        self.detector = DiscDetector()
+        self.estimator = HeadPoseEstimator(checkpoint(), DiscBackend(), self.detector)
+        self.tracker = HeadTracker(self.estimator, **options)
+        self.time_s = 100.0
+
+    def see(self, *centers, camera=CAMERA, step_s=1 / 30, **arguments):
+        self.time_s += step_s
+        return self.tracker.update(draw(camera, centers), camera, self.time_s, **arguments)
+
+
+def ids(heads):
+    return [(tracked.id, tracked.slot) for tracked in heads]
+
+
+def nearest(heads, center):
+    return min(heads, key=lambda tracked: np.linalg.norm(tracked.head.translation - center))
+
+
+def test_identities_follow_moving_heads():
+    world = World()
+    first = world.see(A, B)
+    identity_a, identity_b = nearest(first, A).id, nearest(first, B).id
+    assert sorted(ids(first)) == [(1, 0), (2, 1)]
+    for frame in range(30):
+        moved_a, moved_b = A + [-0.002 * frame, 0.006 * frame, 0], B + [0.004 * frame, 0, 0.02 * frame]
+        heads = world.see(moved_a, moved_b)
+        assert ids(heads) == [(1, 0), (2, 1)], "ordered by id"
+        for identity, truth in ((identity_a, moved_a), (identity_b, moved_b)):
+            found = next(tracked.head for tracked in heads if tracked.id == identity)
+            assert np.linalg.norm(found.translation - truth) < 0.02
+
+
+def test_detection_every_few_frames_only():
+    world = World(detection_interval=5)
+    for _ in range(21):
+        world.see(A)
+    assert world.detector.calls == 5
+    assert sum(world.estimator._backend.batches) == 22, "one look a frame, and a second one for the new face"
+
+
+def test_nobody_there_looks_each_frame():
+    world = World(detection_interval=5)
+    for _ in range(4):
+        assert world.see() == []
+    assert world.detector.calls == 4
+    assert world.estimator.forward_passes == 0
+    assert ids(world.see(A)) == [(1, 0)]
+
+
+def test_slots_are_recycled_ids_are_not():
+    world = World(detection_interval=1)
+    world.see(A, B, C)
+    gone = nearest(world.see(A, B, C), A)
+    for _ in range(6):
+        rest = world.see(B, C)
+    assert gone.id not in [tracked.id for tracked in rest] and len(rest) == 2
+    back = world.see(A, B, C)
+    newcomer = nearest(back, A)
+    assert newcomer.id == 4 and newcomer.slot == gone.slot
+    assert sorted(slot for _, slot in ids(back)) == [0, 1, 2]
+
+
+def test_a_head_that_vanishes_ends_at_once_and_raises_doubt():
+    world = World(detection_interval=1000)
+    world.see(A, B)
+    world.see(A, B)
+    calls = world.detector.calls
+    assert len(world.see(B)) == 1, "the network's own doubt ends it, without a detection"
+    assert world.detector.calls == calls
+    world.see(B)
+    assert world.detector.calls == calls + 1
+
+
+def test_leaving_the_image_ends_a_track():
+    world = World(detection_interval=1000)
+    leaving = [A - [0.02 * frame, 0, 0] for frame in range(40)]
+    counts = [len(world.see(center)) for center in leaving]
+    assert counts[0] == 1 and counts[-1] == 0
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_the_detector_missing_a_face_often_ends_it():
+    """The network alone can't be trusted for long: it also believes in faces that aren't there."""
+    world = World(detection_interval=2)
+    world.see(A)
+    world.detector.blind = True
+    counts = [len(world.see(A)) for _ in range(12)]
+    assert counts[:7] == [1] * 7, "a few misses are normal: turned away, covered"
+    assert counts[-1] == 0
+
+
+def test_most_faces_at_once():
+    world = World(max_faces=2, detection_interval=1)
+    heads = world.see(A, B, C)
+    assert len(heads) == 2 and sorted(slot for _, slot in ids(heads)) == [0, 1]
+    assert ids(world.see(A, B, C)) == ids(heads), "who is known stays"
+
+
+def test_duplicates_are_merged():
+    world = World(detection_interval=1)
+    heads = world.see(A, boxes=[box_of(CAMERA, A), box_of(CAMERA, A) + [12, 8, 12, 8]])
+    assert ids(heads) == [(1, 0)]
+
+
+def test_two_tracks_on_one_face_become_one():
+    world = World(detection_interval=1000)
+    near = A + [0.45, 0.0, 0.0]
+    assert len(world.see(A, near)) == 2
+    heads = world.see(A, A, boxes=[box_of(CAMERA, A), box_of(CAMERA, A)])
+    assert len(heads) == 1 and heads[0].id == nearest(heads, A).id
+
+
+def test_time_going_backwards_forgets():
+    world = World()
+    world.see(A)
+    assert ids(world.see(A)) == [(1, 0)]
+    assert ids(world.see(A, step_s=-50)) == [(2, 0)]
+    assert ids(world.see(A, step_s=0)) == [(2, 0)], "the same time again is no jump"
+
+
+def test_reset_forgets():
+    world = World()
+    world.see(A)
+    world.tracker.reset()
+    assert ids(world.see(A)) == [(2, 0)]
+
+
+def test_after_a_pause_faces_are_looked_for():
+    world = World(detection_interval=1000)
+    world.see(A)
+    world.see(A)
+    assert world.detector.calls == 1
+    heads = world.see(C, step_s=3)
+    assert world.detector.calls == 2
+    assert len(heads) == 1 and np.linalg.norm(heads[0].head.translation - C) < 0.02
+
+
+def test_boxes_from_elsewhere():
+    world = World()
+    heads = world.see(A, B, boxes=[box_of(CAMERA, A)], scores=[0.8])
+    assert len(heads) == 1 and heads[0].head.score == pytest.approx(0.8)
+    assert ids(world.see(A, B, boxes=[box_of(CAMERA, B), box_of(CAMERA, A)])) == [(1, 0), (2, 1)]
+    assert len(world.see(A, B, boxes=np.zeros((0, 4)))) == 2, "no boxes this time: known heads are followed"
+    assert world.detector.calls == 0
+
+
+def test_without_a_detector_known_heads_are_followed():
+    estimator = HeadPoseEstimator(checkpoint(), DiscBackend(), detector=None)
+    tracker = HeadTracker(estimator, detection_interval=1)
+    image = draw(CAMERA, [A])
+    assert tracker.update(image, CAMERA, 0.0) == []
+    assert len(tracker.update(image, CAMERA, 0.1, boxes=[box_of(CAMERA, A)])) == 1
+    for frame in range(10):
+        assert len(tracker.update(image, CAMERA, 0.2 + 0.1 * frame)) == 1
+
+
+def test_a_zooming_camera_keeps_its_heads():
+    """Windows live in rays, not pixels: another focal length from frame to frame loses nobody."""
+    world = World(detection_interval=1000)
+    world.see(A, B)
+    for focal in (520, 580, 640, 560, 480):
+        heads = world.see(A, B, camera=CameraModel.pinhole(focal, focal, 319.5, 239.5, 640, 480))
+        assert ids(heads) == [(1, 0), (2, 1)]
+        assert np.linalg.norm(nearest(heads, B).head.translation - B) < 0.02
+
+
+def test_an_error_leaves_the_tracks():
+    world = World()
+    world.see(A)
+    with pytest.raises(InputError, match="camera is calibrated"):
+        world.tracker.update(np.zeros((10, 10, 3), np.uint8), CAMERA, world.time_s)
+    with pytest.raises(InputError, match="stamp is nan"):
+        world.tracker.update(draw(CAMERA, [A]), CAMERA, float("nan"))
+    with pytest.raises(InputError, match="box 0"):
+        world.see(A, boxes=[[5, 5, 5, 5]])
+    assert ids(world.see(A)) == [(1, 0)]
+
+
+@pytest.mark.parametrize("options", [{"detection_interval": 0}, {"max_faces": 0}, {"min_score": 1.5}])
+def test_bad_options(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        World(**options)
