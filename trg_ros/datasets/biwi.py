@@ -42,9 +42,9 @@ class BIWI(HeadDataset):
     layout = (
         "<01..24>/frame_<number>_rgb.png",
         "<01..24>/frame_<number>_pose.txt     rotation 3x3, then translation in mm, depth camera's frame",
-        "<01..24>/rgb.cal     intrinsics 3x3, distortion 4, rotation 3x3, translation in mm, width height",
+        "<01..24>/rgb.cal     intrinsics 3x3, distortion 4, rotation 3x3, translation in mm, size",
         "<01..24>.obj     head mesh in mm",
-        "boxes.csv     image, left, top, right, bottom in px; or --boxes FILE (a table or the release's .pkl)",
+        "boxes.csv     image, left, top, right, bottom in px; or --boxes FILE (also the release's)",
     )
 
     def __init__(self, root: Path | str, boxes: Path | str | None = None) -> None:
