@@ -64,9 +64,9 @@ $(VENV)/bin/python:
 # torch is pinned: an open requirement may bring several GB of CUDA libraries.
 $(STAMPS)/python: pyproject.toml setup.py underlay/python/pyproject.toml | $(VENV)/bin/python
 	@mkdir -p $(STAMPS)
-	python -m pip install --quiet 'setuptools>=77,<80'
-	python -m pip install --quiet --no-build-isolation 'torch==2.13.0' \
-		-e ./underlay/python -e '.[ros,train,dev]'
+	@echo "installing PyTorch, ROS 2 and tools into $(VENV): a few minutes, once"
+	@python -m pip install --quiet 'setuptools>=77,<80'
+	@python -m pip install --quiet --no-build-isolation 'torch==2.13.0' -e ./underlay/python -e '.[ros,train,dev]'
 	@touch $@
 
 $(STAMPS)/tf2_msgs.done: $(wildcard underlay/tf2_msgs/* underlay/tf2_msgs/msg/*) cmake/drop_missing_include_directories.cmake \
