@@ -177,7 +177,9 @@ def _draw_landmarks(canvas: ImageArray, head: HeadPose) -> None:
     pixels = np.asarray(head.landmarks_image, np.float64)
     depth = np.asarray(head.landmarks_camera, np.float64)[:, 2]
     height, width = canvas.shape[:2]
-    radius = float(np.clip(0.0046 * _face_size(head.box), 0.5, 5.0))
+    # Fewer landmarks get larger dots; 1220 are the paper's.
+    per_face = 0.0046 * np.sqrt(np.clip(1220 / max(len(pixels), 1), 1.0, 4.0))
+    radius = float(np.clip(per_face * _face_size(head.box), 0.55, 6.0))
     reach = int(np.ceil(radius + 0.5))
     finite = np.isfinite(pixels).all(axis=1) & np.isfinite(depth)
     inside = finite & (np.abs(pixels[:, 0] - 0.5 * width) < 0.5 * width + reach)

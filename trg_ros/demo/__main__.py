@@ -74,6 +74,8 @@ def _run(args: argparse.Namespace) -> None:
                 )
             ),
         ]
+        for child in children:
+            stack.callback(child.interrupt)  # all at once; each is waited for afterwards
         _watch(args, children, stack)
 
 
@@ -104,8 +106,8 @@ def _watch(args: argparse.Namespace, children: list[Child], stack: ExitStack) ->
                 table.update(client.status)
             if first_pose_s is None and client.samples:
                 first_pose_s = time.monotonic()
-            if first_pose_s is None and time.monotonic() - started_s > args.patience:
-                raise TrgRosError(_why_nothing_came(client, children, args.patience))
+            if first_pose_s is None:
+                _check_hope(client, children, time.monotonic() - started_s, args.patience)
     except ExternalShutdownException as error:
         raise TrgRosError("rclpy was shut down from outside") from error
     finally:
@@ -165,10 +167,13 @@ def _check_alive(children: list[Child]) -> None:
             )
 
 
-def _why_nothing_came(client: DemoClient, children: list[Child], patience_s: float) -> str:
+def _check_hope(client: DemoClient, children: list[Child], waited_s: float, patience_s: float) -> None:
+    """Raises as soon as waiting for the first pose makes no sense any more."""
+    if waited_s < patience_s and not any(child.has_complained() for child in children):
+        return
     received = ", ".join(f"{topic}: {count}" for topic, count in sorted(client.counts.items())) or "nothing"
     logs = "\n".join(f"  {child.name} said ({child.log}):\n{child.last_lines()}" for child in children)
-    return f"no pose arrived within {patience_s:g} s; received {received}\n{logs}"
+    raise TrgRosError(f"no pose arrived in {waited_s:.0f} s; received {received}\n{logs}")
 
 
 def _report(client: DemoClient, bag: Bag | None, out: Path, start_up_s: float) -> None:

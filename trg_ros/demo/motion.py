@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mode
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ class MotionErrors:
 def compare_with_known_motion(
     samples: Sequence[PoseSample], photo_R_camera: Mapping[int, FloatArray]
 ) -> MotionErrors | None:
-    """Compares every view with the first one, of one head.
+    """Compares every view with the first one, of the head that was seen longest.
 
     The photo does not move: R_photo_camera(t) @ R_camera_face(t) is the same at all times, and so is
     R_photo_camera(t) @ p_camera(t), because the camera turns about its optical centre.
@@ -51,7 +52,8 @@ def compare_with_known_motion(
     """
     known = [sample for sample in samples if sample.stamp_ns in photo_R_camera]
     if known:
-        known = [sample for sample in known if sample.identity == known[0].identity]
+        longest_seen = mode(sample.identity for sample in known)
+        known = [sample for sample in known if sample.identity == longest_seen]
     if len(known) < 2:
         return None
     truth = np.stack([photo_R_camera[sample.stamp_ns] for sample in known])

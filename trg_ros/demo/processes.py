@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 
 _PR_SET_PDEATHSIG = 1
-_PATIENCE_S = ((signal.SIGINT, 4.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+_PATIENCE_S = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))
+"""What follows when SIGINT, and then SIGTERM, was not enough for so many seconds."""
 
 
 def share_folder() -> Path:
@@ -39,7 +40,7 @@ def prepare_environment(log_folder: Path) -> None:
     defaults = {
         "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_LOG_DIR": str(log_folder),
+        "ROS_LOG_DIR": str(log_folder / "ros"),
         "FASTDDS_DEFAULT_PROFILES_FILE": str(share_folder() / "config" / "fastdds_large_images.xml"),
         # Large images come and go: without these, every one of them is mapped and unmapped anew.
         "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
@@ -57,6 +58,7 @@ class Child:
 
     def __init__(self, name: str, module: str, arguments: Sequence[str], log_folder: Path) -> None:
         self.name = name
+        self._was_asked = False
         self.log = log_folder / f"{name}.log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -81,15 +83,21 @@ class Child:
         """None while it runs."""
         return self._process.poll()
 
+    def interrupt(self) -> None:
+        """Asks it to end, without waiting; once only, for a second Ctrl-C would disturb its clean-up."""
+        if not self._was_asked and self._process.poll() is None:
+            self._was_asked = True
+            self._signal_group(signal.SIGINT)
+
     def stop(self) -> int:
         """Ends the whole group, politely first; returns the exit status."""
-        for number, patience_s in _PATIENCE_S:
-            if self._process.poll() is None:
-                self._signal_group(number)
-                try:
-                    self._process.wait(patience_s)
-                except subprocess.TimeoutExpired:
-                    continue
+        self.interrupt()
+        for next_signal, patience_s in _PATIENCE_S:
+            try:
+                self._process.wait(patience_s)
+                break
+            except subprocess.TimeoutExpired:
+                self._signal_group(next_signal)
         # Whatever the process itself may have started.
         self._signal_group(signal.SIGKILL)
         return self._process.wait()
@@ -98,6 +106,11 @@ class Child:
         """The end of what it said."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(f"    {line}" for line in lines[-count:])
+
+    def has_complained(self) -> bool:
+        """Whether it logged an error: a node may stay alive without being able to work."""
+        said = self.log.read_text(encoding="utf-8", errors="replace")
+        return "[ERROR]" in said or "[FATAL]" in said
 
     def _signal_group(self, number: signal.Signals) -> None:
         try:
