@@ -9,7 +9,8 @@ from trg_ros.geometry import euler_yxz_degrees, geodesic_distance
 
 @dataclass(frozen=True)
 class PoseSet:
-    """N head poses. rotation (N, 3, 3) camera_R_head; translation (N, 3) metres; landmarks_head (N, V, 3) metres."""
+    """N head poses. rotation (N, 3, 3) camera_R_head; translation (N, 3) metres; landmarks_head (N, V, 3)
+    metres."""
 
     rotation: np.ndarray
     translation: np.ndarray
@@ -21,7 +22,9 @@ class PoseSet:
 
 def per_sample_errors(predicted: PoseSet, truth: PoseSet) -> dict[str, np.ndarray]:
     """Arrays over the samples: geodesic_deg, yaw/pitch/roll_deg, tx/ty/tz_m, tz_relative, landmark_m."""
-    angles = [np.abs(_wrap(p - t)) for p, t in zip(_euler(predicted.rotation), _euler(truth.rotation), strict=True)]
+    angles = [
+        np.abs(_wrap(p - t)) for p, t in zip(_euler(predicted.rotation), _euler(truth.rotation), strict=True)
+    ]
     shift = np.abs(predicted.translation - truth.translation)
     distance = np.linalg.norm(predicted.landmarks_head - truth.landmarks_head, axis=-1).mean(axis=1)
     geodesic = np.degrees(np.asarray(geodesic_distance(predicted.rotation, truth.rotation)))

@@ -1,4 +1,5 @@
-"""The held-out rendered set: fixed pictures, cut and spoiled in a fixed way, and what a network makes of them."""
+"""The held-out rendered set: fixed pictures, cut and spoiled in a fixed way, and what a network makes of
+them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +25,8 @@ BATCH = 50
 class HeldOutSet:
     """Rendered samples with a fixed augmentation. Crops of any size show the same pictures.
 
-    condition: "hard" = all pixel effects of training and sloppy boxes; "clean" = exact pictures, boxes within a few
-    per cent.
+    condition: "hard" = all pixel effects of training and sloppy boxes; "clean" = exact pictures, boxes within
+    a few per cent.
     """
 
     dataset: RenderedDataset
@@ -51,7 +52,9 @@ class HeldOutSet:
     def _make(self, size: int) -> TrainingBatch:
         chosen = default_landmark_set()
         backgrounds = procedural_patches(100, 256, HELD_OUT_SEED)
-        spoil = {"photometric": 1.0} if self.condition == "hard" else {"photometric": 0.0, "center_jitter": 0.03}
+        spoil = (
+            {"photometric": 1.0} if self.condition == "hard" else {"photometric": 0.0, "center_jitter": 0.03}
+        )
         if self.condition != "hard":
             spoil |= {"wide_center_jitter": 0.03, "scale_sigma": 0.02}
         config = AugmentationConfig(**_GEOMETRY, **spoil)
@@ -59,7 +62,9 @@ class HeldOutSet:
         parts = []
         for first in range(0, self.count, BATCH):
             indices = np.arange(first, min(first + BATCH, self.count))
-            parts.append(augmenter(self.dataset.gather(indices), np.random.default_rng([HELD_OUT_SEED, first])))
+            parts.append(
+                augmenter(self.dataset.gather(indices), np.random.default_rng([HELD_OUT_SEED, first]))
+            )
         names = ("crops", "box", "rotation", "translation", "landmarks_head")
         return TrainingBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
@@ -75,6 +80,7 @@ def predict_poses(model: TRG, batch: TrainingBatch, bfloat16: bool = False) -> P
         box = torch.from_numpy(batch.box[part]).to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
             parts.append(model(crops, box)[-1])
+
     def joined(name: str) -> np.ndarray:
         return torch.cat([getattr(part, name) for part in parts]).float().cpu().numpy()
 

@@ -7,7 +7,8 @@ import numpy as np
 from trg_ros.synthetic.baked import Baked, smoothstep
 from trg_ros.synthetic.face_model import FACE_END, SKIN_END, FaceModel
 
-# sRGB. Ten tones from light to dark (after the Monk scale's span); hair from black over brown, blond, red to white.
+# sRGB. Ten tones from light to dark (after the Monk scale's span); hair from black over brown, blond, red to
+# white.
 SKIN_TONES = np.array(
     [
         [255, 226, 208], [245, 212, 184], [236, 196, 164], [224, 177, 140], [204, 153, 113],
@@ -20,7 +21,9 @@ HAIR_COLORS = np.array(
         [190, 155, 105], [215, 190, 145], [120, 60, 35], [150, 145, 140], [215, 213, 210], [60, 58, 60],
     ], float,
 )  # fmt: skip
-IRIS_COLORS = np.array([[70, 45, 25], [50, 30, 18], [95, 75, 45], [90, 110, 125], [80, 105, 80], [110, 150, 190]], float)
+IRIS_COLORS = np.array(
+    [[70, 45, 25], [50, 30, 18], [95, 75, 45], [90, 110, 125], [80, 105, 80], [110, 150, 190]], float
+)
 MASK_COLORS = np.array([[225, 232, 238], [130, 180, 215], [30, 30, 32], [200, 200, 205]], float)
 
 
@@ -31,8 +34,8 @@ def linear(srgb: np.ndarray | list[float] | float) -> np.ndarray:
 
 @dataclass
 class Look:
-    """colors: (V, 3) float32 linear RGB of all vertices. skin, hair: (3,) linear base colours. tone: 0 light .. 1 dark.
-    iris: colours and sizes for painting eyes. attributes: what an evaluation may group by."""
+    """colors: (V, 3) float32 linear RGB of all vertices. skin, hair: (3,) linear base colours. tone: 0 light
+    .. 1 dark. iris: colours and sizes for painting eyes. attributes: what an evaluation may group by."""
 
     colors: np.ndarray
     skin: np.ndarray
@@ -69,10 +72,14 @@ class AppearanceSampler:
             attributes["mask"] = 1.0
         if rng.random() < 0.9:
             colors = self._clothes(colors, rng)
-        white = linear([rng.uniform(205, 245), rng.uniform(195, 235), rng.uniform(185, 230)]) * rng.uniform(0.6, 1)
+        white = linear([rng.uniform(205, 245), rng.uniform(195, 235), rng.uniform(185, 230)]) * rng.uniform(
+            0.6, 1
+        )
         iris = linear(IRIS_COLORS[rng.integers(len(IRIS_COLORS))]) * rng.uniform(0.5, 1.4)
         full = self._inner_parts(colors, base, rng)
-        return Look(full, base, hair, tone, (iris, white, rng.uniform(9, 16), rng.uniform(26, 32)), attributes)
+        return Look(
+            full, base, hair, tone, (iris, white, rng.uniform(9, 16), rng.uniform(26, 32)), attributes
+        )
 
     def _noise(self, octave: int, rng: np.random.Generator) -> np.ndarray:
         return self._baked.noise[octave, rng.integers(self._baked.noise.shape[1])]
@@ -89,17 +96,19 @@ class AppearanceSampler:
         strengths = rng.uniform(0, [0.15, 0.1, 0.09, 0.09])
         colors *= np.exp(sum(s * self._noise(octave, rng) for octave, s in enumerate(strengths)))[:, None]
         hue = rng.uniform(0, 0.06) * self._noise(0, rng) + rng.uniform(0, 0.04) * self._noise(1, rng)
-        colors *= np.exp(hue[:, None] * np.float32([1, -0.6, -0.5]))
+        colors *= np.exp(hue[:, None] * np.array([1, -0.6, -0.5], np.float32))
         red = rng.uniform(0, 0.35) * np.exp(-((masks["cheek"] / rng.uniform(1.5, 3)) ** 2))
         red += rng.uniform(0, 0.3) * np.exp(-((masks["nose"] / rng.uniform(1, 2.2)) ** 2))
-        colors *= np.exp(red[:, None] * np.float32([0.25, -0.5, -0.35]))
+        colors *= np.exp(red[:, None] * np.array([0.25, -0.5, -0.35], np.float32))
         socket = rng.uniform(0, 0.7) * np.exp(-((masks["eye"] / rng.uniform(0.4, 1.2)) ** 2))
-        colors *= np.exp(-socket[:, None] * np.float32([0.8, 1, 1]))
+        colors *= np.exp(-socket[:, None] * np.array([0.8, 1, 1], np.float32))
         if rng.random() < 0.25:
             line = rng.uniform(0.5, 2) * np.exp(-((masks["eye"] / rng.uniform(0.12, 0.3)) ** 2))
             colors *= np.exp(-line)[:, None]
 
-    def _lips(self, colors: np.ndarray, base: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _lips(
+        self, colors: np.ndarray, base: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         cover = smoothstep(self._baked.masks["lips"], -0.12, 0.12)
         strength = rng.uniform(0.3, 1)
         color = base * np.array([rng.uniform(0.75, 1.05), rng.uniform(0.4, 0.75), rng.uniform(0.4, 0.8)])

@@ -12,7 +12,8 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def photo_patches(folder: Path | str, count: int, size: int, seed: int) -> np.ndarray:
-    """Random square patches (count, size, size, 3) uint8 RGB of the pictures in a folder (searched recursively).
+    """Random square patches (count, size, size, 3) uint8 RGB of the pictures in a folder (searched
+    recursively).
 
     :raises InputError: when the folder holds no readable picture.
     """
@@ -20,7 +21,7 @@ def photo_patches(folder: Path | str, count: int, size: int, seed: int) -> np.nd
     photos = [photo for photo in (cv2.imread(str(path)) for path in paths) if photo is not None]
     photos = [_at_most(photo, 1600) for photo in photos if min(photo.shape[:2]) >= size // 2]
     if not photos:
-        raise InputError(f"no readable picture in {folder}: give a folder of photographs, or none for procedural backgrounds")
+        raise InputError(f"no readable picture in {folder}; give a folder of photographs, or none at all")
     rng = np.random.default_rng([seed, 1])
     patches = np.empty((count, size, size, 3), np.uint8)
     for i in range(count):
@@ -42,7 +43,8 @@ def _at_most(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def procedural_patches(count: int, size: int, seed: int) -> np.ndarray:
-    """Invented backgrounds (count, size, size, 3) uint8 RGB: clouds of noise, walls, stripes, shelves of boxes, lights."""
+    """Invented backgrounds (count, size, size, 3) uint8 RGB: clouds of noise, walls, stripes, shelves of
+    boxes, lights."""
     patches = np.empty((count, size, size, 3), np.uint8)
     for i in range(count):
         patches[i] = procedural_background(size, size, np.random.default_rng([seed, 2, i]))
@@ -55,7 +57,7 @@ def procedural_background(height: int, width: int, rng: np.random.Generator) -> 
     weight = _cloud(height, width, rng)[..., None]
     image = base * (1 - weight) + other * weight
     for _ in range(rng.integers(0, 4)):
-        image = rng.choice([_stripes, _boxes, _blobs])(image, rng)
+        image = _PATTERNS[rng.integers(len(_PATTERNS))](image, rng)
     grain = rng.uniform(0, 0.12) * (_fine_noise(height, width, rng)[..., None])
     image = image * (1 + grain)
     if rng.random() < 0.5:
@@ -114,7 +116,12 @@ def _blobs(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / width
     for _ in range(rng.integers(2, 12)):
         radius = rng.uniform(0.02, 0.3)
-        distance = np.hypot(x - rng.random(), (y - rng.random() * height / width) * rng.uniform(0.5, 2)) / radius
+        distance = (
+            np.hypot(x - rng.random(), (y - rng.random() * height / width) * rng.uniform(0.5, 2)) / radius
+        )
         weight = np.clip((1 - distance) * rng.uniform(1, 20), 0, 1)[..., None] * rng.uniform(0.2, 1)
         image = image * (1 - weight) + _color(rng) * weight
     return image
+
+
+_PATTERNS = (_stripes, _boxes, _blobs)

@@ -1,7 +1,9 @@
-"""What is computed once per face model and kept in a cache file: visibility, hair rays, noise fields, region masks."""
+"""What is computed once per face model and kept in a cache file: visibility, hair rays, noise fields, region
+masks."""
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -24,10 +26,11 @@ FAR = 99.0
 class Baked:
     """Arrays over the model's vertices unless said otherwise; distances in centimetres.
 
-    visibility: (D, V) uint8, 1 where nothing blocks direction d. directions: (D, 3) model space. openness: (V,) 0..1.
-    noise: (octaves, fields, SKIN_END) float32. hair_triangles, hair_weights: (elevations, azimuths, 3) vertices and
-    weights where the hair rays leave the skin. hair_noise: (fields, rings, azimuths). masks: (SKIN_END,) each.
-    body_weight: (SKIN_END,) how much a vertex follows the shoulders instead of the head.
+    visibility: (D, V) uint8, 1 where nothing blocks direction d. directions: (D, 3) model space. openness:
+    (V,) 0..1. noise: (octaves, fields, SKIN_END) float32. hair_triangles, hair_weights: (elevations,
+    azimuths, 3) vertices and weights where the hair rays leave the skin. hair_noise: (fields, rings,
+    azimuths). masks: (SKIN_END,) each. body_weight: (SKIN_END,) how much a vertex follows the shoulders
+    instead of the head.
     """
 
     visibility: np.ndarray
@@ -49,8 +52,8 @@ def load_baked(model: FaceModel, cache_folder: Path | None = None) -> Baked:
         arrays = _bake(model)
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(partial, **arrays)
-        os.replace(partial, path)
+        np.savez(partial, **arrays)  # type: ignore[arg-type]
+        partial.replace(path)
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
     return _assemble(model, arrays)
@@ -74,7 +77,9 @@ def _bake(model: FaceModel) -> dict[str, np.ndarray]:
 
 
 def _assemble(model: FaceModel, arrays: dict[str, np.ndarray]) -> Baked:
-    masks = {name[5:]: values.astype(np.float32) for name, values in arrays.items() if name.startswith("mask_")}
+    masks = {
+        name[5:]: values.astype(np.float32) for name, values in arrays.items() if name.startswith("mask_")
+    }
     y, z = model.neutral[:SKIN_END, 1], model.neutral[:SKIN_END, 2]
     openness = (arrays["visibility"].mean(axis=0, dtype=np.float32) * 2).clip(0, 1)
     return Baked(
@@ -103,8 +108,11 @@ def sphere_directions(count: int) -> np.ndarray:
     return np.stack([np.cos(azimuth) * np.sin(polar), np.cos(polar), np.sin(azimuth) * np.sin(polar)], axis=1)
 
 
-def _visibility(model: FaceModel, vertices: np.ndarray, directions: np.ndarray, side: int = 512) -> np.ndarray:
-    """(D, V) uint8: is a vertex of the neutral head seen from far away in a direction? A shadow map per direction."""
+def _visibility(
+    model: FaceModel, vertices: np.ndarray, directions: np.ndarray, side: int = 512
+) -> np.ndarray:
+    """(D, V) uint8: is a vertex of the neutral head seen from far away in a direction? A shadow map per
+    direction."""
     solid = model.triangles[~model.eyelashes]
     colors = np.zeros((len(vertices), 3), np.float32)
     opaque, both_sides = np.ones(len(solid), np.float32), np.zeros(len(solid), np.int8)
@@ -128,7 +136,12 @@ def _hair_roots(model: FaceModel, vertices: np.ndarray) -> tuple[np.ndarray, np.
     azimuth = np.linspace(-np.pi, np.pi, HAIR_AZIMUTHS, endpoint=False)[None]
     elevation = np.deg2rad(np.linspace(90, -60, HAIR_ELEVATIONS))[:, None]
     rays = np.stack(
-        [np.sin(azimuth) * np.cos(elevation), np.sin(elevation) + 0 * azimuth, np.cos(azimuth) * np.cos(elevation)], -1
+        [
+            np.sin(azimuth) * np.cos(elevation),
+            np.sin(elevation) + 0 * azimuth,
+            np.cos(azimuth) * np.cos(elevation),
+        ],
+        -1,
     ).reshape(-1, 3)
     skin = model.triangles[model.skin]
     hit, weights, distance = np.zeros(len(rays), np.int64), np.zeros((len(rays), 3)), np.zeros(len(rays))
@@ -150,9 +163,9 @@ def _noise_fields(vertices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _hair_noise(rng: np.random.Generator) -> np.ndarray:
     fields = []
     for _ in range(HAIR_FIELDS):
-        field = rng.normal(size=(HAIR_CAP_RINGS + HAIR_DROP_RINGS, HAIR_AZIMUTHS))
+        field: np.ndarray = rng.normal(size=(HAIR_CAP_RINGS + HAIR_DROP_RINGS, HAIR_AZIMUTHS))
         along, across = rng.choice([9, 21, 31]), rng.choice([1, 1, 3, 9])
-        periodic = np.concatenate([field] * 3, axis=1)
+        periodic: np.ndarray = np.concatenate([field] * 3, axis=1)
         periodic = cv2.GaussianBlur(periodic, (0, 0), sigmaX=across * 0.6, sigmaY=along * 0.4)
         field = periodic[:, HAIR_AZIMUTHS : 2 * HAIR_AZIMUTHS]
         fields.append(field / field.std())
@@ -191,7 +204,7 @@ def _to_segment(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _to_polyline(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    return np.min([_to_segment(points, a, b) for a, b in zip(corners[:-1], corners[1:], strict=True)], axis=0)
+    return np.min([_to_segment(points, a, b) for a, b in pairwise(corners)], axis=0)
 
 
 def _inside(points: np.ndarray, corners: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Rendered data sets on disk: shards of head crops without background, with their labels.
 
-A data set is a folder of shard folders ``shard_<first sample>``; each holds ``images.npy`` (memory-mapped when read) and
-``labels.npz``. Sample i of seed s is the same picture however the shards were produced, so a data set can grow, be
-rendered by several processes, or be deleted and made again.
+A data set is a folder of shard folders ``shard_<first sample>``; each holds ``images.npy`` (memory-mapped
+when read) and ``labels.npz``. Sample i of seed s is the same picture however the shards were produced, so a
+data set can grow, be rendered by several processes, or be deleted and made again.
 """
 
 import json
@@ -23,10 +23,11 @@ LABELS = ("rotation", "translation", "landmarks_head", "box")
 class RenderedSamples:
     """A batch of rendered heads.
 
-    images: (N, H, H, 4) uint8, RGB premultiplied by the coverage in channel 3, of a square window in the normalised
-    image plane whose centre is the box centre and whose side is ``margin`` times the box side.
+    images: (N, H, H, 4) uint8, RGB premultiplied by the coverage in channel 3, of a square window in the
+    normalised image plane whose centre is the box centre and whose side is ``margin`` times the box side.
     rotation: (N, 3, 3) camera_R_head. translation: (N, 3) head origin in the camera frame, metres.
-    landmarks_head: (N, V, 3) metres, head frame. box: (N, 3) TRG box centre x, centre y, side in the normalised plane.
+    landmarks_head: (N, V, 3) metres, head frame. box: (N, 3) TRG box centre x, centre y, side in the
+    normalised plane.
     """
 
     images: np.ndarray
@@ -40,7 +41,9 @@ class RenderedSamples:
         return len(self.images)
 
 
-def write_shard(root: Path, first: int, images: np.ndarray, labels: dict[str, np.ndarray], **info: Any) -> Path:
+def write_shard(
+    root: Path, first: int, images: np.ndarray, labels: dict[str, np.ndarray], **info: Any
+) -> Path:
     """Write one shard in one piece: the folder appears under its final name only when it is complete."""
     missing = [name for name in LABELS if name not in labels]
     if missing:
@@ -49,7 +52,7 @@ def write_shard(root: Path, first: int, images: np.ndarray, labels: dict[str, np
     partial = root / f".partial_{first:08d}_{os.getpid()}"
     partial.mkdir(parents=True)
     np.save(partial / "images.npy", images)
-    np.savez(partial / "labels.npz", **labels)
+    np.savez(partial / "labels.npz", **labels)  # type: ignore[arg-type]
     (partial / "info.json").write_text(json.dumps({"first": first, "count": len(images), **info}))
     if final.exists():
         shutil.rmtree(partial)
@@ -78,7 +81,9 @@ class RenderedDataset:
         self._ends = np.zeros(0, dtype=np.int64)
         self.refresh(limit_shards)
         if not self._shards:
-            raise InputError(f"no rendered shards in {self.root}: make some with `trg-headpose render --out {self.root}`")
+            raise InputError(
+                f"no rendered shards in {self.root}: make some with `trg-headpose render --out {self.root}`"
+            )
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -137,5 +142,7 @@ def _read_shard(path: Path) -> _Shard:
             labels = {key: archive[key] for key in archive.files}
         info = json.loads((path / "info.json").read_text())
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a rendered shard ({error}); delete it and render it again") from error
+        raise InputError(
+            f"{path} is not a rendered shard ({error}); delete it and render it again"
+        ) from error
     return _Shard(images=images, labels=labels, margin=float(info["margin"]))

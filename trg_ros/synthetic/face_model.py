@@ -1,9 +1,10 @@
 """The ICT-FaceKit morphable head, packed into one .npz file that the user points to.
 
-ICT-FaceKit (light) is MIT licensed, (c) USC Institute for Creative Technologies; nothing of it is part of this package.
-Model space: centimetres, x towards the person's left, y up, z out of the face.
-Head frame of rendered labels: metres, x towards the person's left, y down, z into the head; the origin is the mean of the
-neutral face's 68 landmarks (about 2 cm below and 2 cm behind the sellion), on the plane of symmetry.
+ICT-FaceKit (light) is MIT licensed, (c) USC Institute for Creative Technologies; nothing of it is part of
+this package. Model space: centimetres, x towards the person's left, y up, z out of the face.
+Head frame of rendered labels: metres, x towards the person's left, y down, z into the head; the origin is the
+mean of the neutral face's 68 landmarks (about 4 cm below and 1.3 cm behind the sellion), on the plane of
+symmetry.
 """
 
 import hashlib
@@ -20,8 +21,8 @@ SKIN_END = 11248  # vertices of face, head and neck come first
 FACE_END = 9409
 _INVISIBLE = ("M_LacrimalFluid", "M_EyeBlend", "M_EyeOcclusion", "M_IrisLeft", "M_IrisRight")
 _ARRAYS = (
-    "neutral", "identity", "expression", "expression_names", "quads", "quad_material", "landmarks68", "group_names",
-    "group_ranges",
+    "neutral", "identity", "expression", "expression_names", "quads", "quad_material", "landmarks68",
+    "group_names", "group_ranges",
 )  # fmt: skip
 
 
@@ -29,8 +30,8 @@ _ARRAYS = (
 class FaceModel:
     """Geometry bases and topology.
 
-    neutral: (V, 3) float32 centimetres. identity: (100, 3V), expression: (57, 3V) float32 offsets per unit weight.
-    triangles: (T, 3) int32 of everything that is drawn; eyelashes, teeth, skin: (T,) bool masks.
+    neutral: (V, 3) float32 centimetres. identity: (100, 3V), expression: (57, 3V) float32 offsets per unit
+    weight. triangles: (T, 3) int32 of everything that is drawn; eyelashes, teeth, skin: (T,) bool masks.
     regions: vertex ranges by ICT's group names. digest: identifies the file.
     """
 
@@ -56,7 +57,9 @@ class FaceModel:
                     raise InputError(f"{path} is not a packed ICT-FaceKit model: {missing[0]!r} is missing")
                 arrays = {name: archive[name] for name in _ARRAYS}
         except (OSError, ValueError) as error:
-            raise InputError(f"can't read the face model {path} ({error}); see docs/training.md on where to get it") from error
+            raise InputError(
+                f"can't read the face model {path} ({error}); see docs/training.md on where to get it"
+            ) from error
         triangles, material = _triangulate(arrays["quads"], arrays["quad_material"])
         seen = ~np.isin(material, _INVISIBLE)
         triangles, material = triangles[seen], material[seen]
@@ -95,7 +98,8 @@ class FaceModel:
 
 
 def _triangulate(quads: np.ndarray, material: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles (T, 3) int32 and their materials; a negative fourth index marks what is a triangle already."""
+    """Triangles (T, 3) int32 and their materials; a negative fourth index marks what is a triangle
+    already."""
     four = quads[:, 3] >= 0
     triangles = np.concatenate([quads[:, :3], quads[four][:, [0, 2, 3]]]).astype(np.int32)
     return triangles, np.concatenate([material, material[four]]).astype(str)

@@ -1,4 +1,5 @@
-"""Glasses: two superellipse rims with a bridge and temples, and flat lenses without refraction, clear or dark."""
+"""Glasses: two superellipse rims with a bridge and temples, and flat lenses without refraction, clear or
+dark."""
 
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ _STRIP = np.array([[0, 1, 2], [1, 3, 2]])
 
 @dataclass(frozen=True)
 class Glasses:
-    """vertices (N, 3) model space, colors (N, 3) linear RGB, frame and lens triangles; lens opacity and colour."""
+    """vertices (N, 3) model space, colors (N, 3) linear RGB, frame and lens triangles; lens opacity and
+    colour."""
 
     vertices: np.ndarray
     colors: np.ndarray
@@ -57,7 +59,10 @@ def draw_glasses(vertices: np.ndarray, landmarks68: np.ndarray, rng: np.random.G
     radius = (np.abs(cosine) ** power + np.abs(sine) ** power) ** (-1 / power)
     index, after = np.arange(_CORNERS), (np.arange(_CORNERS) + 1) % _CORNERS
     ring = np.concatenate(
-        [np.stack([index, _CORNERS + index, _CORNERS + after], 1), np.stack([index, _CORNERS + after, after], 1)]
+        [
+            np.stack([index, _CORNERS + index, _CORNERS + after], 1),
+            np.stack([index, _CORNERS + after, after], 1),
+        ]
     )
     builder, lenses = _Builder(), []
     for side, eye in ((-1, slice(36, 42)), (1, slice(42, 48))):
@@ -74,7 +79,9 @@ def draw_glasses(vertices: np.ndarray, landmarks68: np.ndarray, rng: np.random.G
         hinge = np.array([hinge_x, center_y + half_height * 0.5, front - curve * hinge_x**2])
         ear = np.array([side * 7.6, center_y + 0.6, 1.0])
         builder.add(_strip(hinge, ear, rng.uniform(0.15, 0.5)), color, _STRIP)
-    bridge = np.array([[-1.2, center_y + half_height * 0.4, front], [1.2, center_y + half_height * 0.4, front]])
+    bridge = np.array(
+        [[-1.2, center_y + half_height * 0.4, front], [1.2, center_y + half_height * 0.4, front]]
+    )
     builder.add(_strip(bridge[0], bridge[1], rng.uniform(0.1, 0.3)), color, _STRIP)
     return Glasses(
         np.concatenate(builder.vertices), np.concatenate(builder.colors), np.concatenate(builder.frame),

@@ -1,4 +1,5 @@
-"""Hair and hats: a shell over the skull along rays from its middle, with an optional fall down the back and sides."""
+"""Hair and hats: a shell over the skull along rays from its middle, with an optional fall down the back and
+sides."""
 
 from dataclasses import dataclass
 
@@ -41,7 +42,9 @@ def _grid_triangles() -> np.ndarray:
 SHELL_TRIANGLES = _grid_triangles()
 
 
-def draw_shell(vertices: np.ndarray, hair_color: np.ndarray, baked: Baked, rng: np.random.Generator) -> Shell | None:
+def draw_shell(
+    vertices: np.ndarray, hair_color: np.ndarray, baked: Baked, rng: np.random.Generator
+) -> Shell | None:
     """Hair or a hat for a head with the given (V, 3) vertices; None for a bald head."""
     kind = rng.random()
     if kind < 0.1:
@@ -64,7 +67,8 @@ def draw_shell(vertices: np.ndarray, hair_color: np.ndarray, baked: Baked, rng: 
 
 
 def _hairline(hat: bool, long: bool, baked: Baked, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Elevation (degrees) of the lower edge per azimuth (A,), and the azimuth from which long hair falls freely."""
+    """Elevation (degrees) of the lower edge per azimuth (A,), and the azimuth from which long hair falls
+    freely."""
     azimuth = np.degrees(np.linspace(-np.pi, np.pi, HAIR_AZIMUTHS, endpoint=False))
     if hat:
         front = rng.uniform(14, 38)
@@ -88,7 +92,8 @@ def _hairline(hat: bool, long: bool, baked: Baked, rng: np.random.Generator) -> 
 
 
 def _scalp(vertices: np.ndarray, hairline: np.ndarray, baked: Baked) -> tuple[np.ndarray, np.ndarray]:
-    """Points on the skin (CAP_RINGS, A, 3) from the crown down to the hairline, and their elevation in degrees."""
+    """Points on the skin (CAP_RINGS, A, 3) from the crown down to the hairline, and their elevation in
+    degrees."""
     step = np.linspace(0, 1, HAIR_CAP_RINGS)[:, None]
     elevation = 90 + (hairline[None] - 90) * step
     place = np.clip((90 - elevation) / 150 * (HAIR_ELEVATIONS - 1), 0, HAIR_ELEVATIONS - 1.001)
@@ -100,7 +105,12 @@ def _scalp(vertices: np.ndarray, hairline: np.ndarray, baked: Baked) -> tuple[np
 
 
 def _raise(
-    scalp: np.ndarray, elevation: np.ndarray, hat: bool, long: bool, noise: np.ndarray, rng: np.random.Generator
+    scalp: np.ndarray,
+    elevation: np.ndarray,
+    hat: bool,
+    long: bool,
+    noise: np.ndarray,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Lift the cap off the skin by the hair's thickness."""
     outward = scalp - HAIR_CENTER

@@ -1,8 +1,9 @@
 """The landmarks our own checkpoints predict: a fixed, mirror-symmetric choice of ICT-FaceKit vertices.
 
-The first 68 are the Multi-PIE points, the others were chosen by farthest-point sampling of mirror pairs on the visible
-part of the neutral face, so that any prefix that closes its pairs is itself well spread. The choice is frozen in
-``landmark_set.json`` (vertex numbers of ICT-FaceKit's topology), because checkpoints and data sets depend on it.
+The first 68 are the Multi-PIE points, the others were chosen by farthest-point sampling of mirror pairs on
+the visible part of the neutral face, so that any prefix that closes its pairs is itself well spread. The
+choice is frozen in ``landmark_set.json`` (vertex numbers of ICT-FaceKit's topology), because checkpoints and
+data sets depend on it.
 """
 
 import json
@@ -17,9 +18,10 @@ import numpy as np
 class LandmarkSet:
     """Vertex choice and its topology.
 
-    vertices: (V,) int64, ICT-FaceKit vertex of every landmark. sampled: (S,) landmark indices the sampler looks at.
-    landmarks68: (68,) landmark indices of the Multi-PIE points. flip: (V,) the landmark on the other side of the face.
-    triangles: (T, 3) landmark indices, counter-clockwise seen from outside in ICT's right-handed y-up axes.
+    vertices: (V,) int64, ICT-FaceKit vertex of every landmark. sampled: (S,) landmark indices the sampler
+    looks at. landmarks68: (68,) landmark indices of the Multi-PIE points. flip: (V,) the landmark on the
+    other side of the face. triangles: (T, 3) landmark indices, counter-clockwise seen from outside in ICT's
+    right-handed y-up axes.
     """
 
     vertices: np.ndarray

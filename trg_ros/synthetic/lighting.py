@@ -21,17 +21,30 @@ class Lighting:
     taps: np.ndarray
 
     def shine_on(
-        self, points: np.ndarray, normals: np.ndarray, openness: np.ndarray, visibility: np.ndarray | None = None
+        self,
+        points: np.ndarray,
+        normals: np.ndarray,
+        openness: np.ndarray,
+        visibility: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Diffuse and specular light (V, 3) at points with normals in the camera frame."""
         shadow = _NO_SHADOW if visibility is None else visibility
         return light_vertices(
-            points, normals, shadow, openness, self.ambient, self.surface, self.lights, self.weights, self.taps
+            points,
+            normals,
+            shadow,
+            openness,
+            self.ambient,
+            self.surface,
+            self.lights,
+            self.weights,
+            self.taps,
         )
 
 
 def draw_lighting(camera_R_model: np.ndarray, baked: Baked, rng: np.random.Generator) -> Lighting:
-    """Lamps mostly on the camera's side and above; shadows from the baked visibility around each lamp's direction."""
+    """Lamps mostly on the camera's side and above; shadows from the baked visibility around each lamp's
+    direction."""
     ambient = rng.uniform(0.25, 1.1) * np.exp(rng.normal(0, 0.08, 3))
     surface = [rng.uniform(0.5, 1.3), rng.uniform(-0.2, 0.5), rng.uniform(0, 0.22), rng.uniform(6, 40)]
     count = int(rng.integers(1, 4))
@@ -49,4 +62,5 @@ def draw_lighting(camera_R_model: np.ndarray, baked: Baked, rng: np.random.Gener
         nearness = np.exp((baked.directions @ (camera_R_model.T @ direction) - 1) * softness)
         taps[k] = np.argsort(-nearness, kind="stable")[:VISIBILITY_TAPS]
         weights[k] = nearness[taps[k]] / nearness[taps[k]].sum()
-    return Lighting(*(np.asarray(v, np.float32) for v in (ambient, surface, lights, weights)), taps)
+    single = [np.asarray(value, np.float32) for value in (ambient, surface, lights, weights)]
+    return Lighting(single[0], single[1], single[2], single[3], taps)

@@ -1,4 +1,5 @@
-"""Who is rendered, how they hold their face, and where they are: random draws of shape, expression, pose and size."""
+"""Who is rendered, how they hold their face, and where they are: random draws of shape, expression, pose and
+size."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +8,8 @@ import numpy as np
 
 from trg_ros.synthetic.face_model import FaceModel
 
-# (name, probability, low, high): strength ~ U(low, high) on both sides of the face, or once for names without sides.
+# (name, probability, low, high): strength ~ U(low, high) on both sides of the face, or once for names without
+# sides.
 _EXPRESSIONS = (
     ("mouthSmile", 0.40, 0.1, 0.9), ("mouthFrown", 0.15, 0.1, 0.7), ("mouthUpperUp", 0.10, 0.1, 0.6),
     ("mouthLowerDown", 0.10, 0.1, 0.6), ("mouthStretch", 0.08, 0.1, 0.6), ("mouthPress", 0.10, 0.1, 0.7),
@@ -15,7 +17,8 @@ _EXPRESSIONS = (
     ("browOuterUp", 0.25, 0.1, 0.9), ("browInnerUp", 0.25, 0.1, 0.9), ("browDown", 0.25, 0.1, 0.9),
     ("cheekSquint", 0.20, 0.1, 0.7), ("cheekPuff", 0.10, 0.1, 0.7), ("noseSneer", 0.10, 0.1, 0.6),
     ("mouthPucker", 0.12, 0.1, 0.8), ("mouthFunnel", 0.10, 0.1, 0.6), ("jawForward", 0.08, 0.1, 0.6),
-    ("mouthShrugLower", 0.08, 0.1, 0.6), ("mouthRollLower", 0.06, 0.1, 0.6), ("mouthRollUpper", 0.06, 0.1, 0.6),
+    ("mouthShrugLower", 0.08, 0.1, 0.6), ("mouthRollLower", 0.06, 0.1, 0.6),
+    ("mouthRollUpper", 0.06, 0.1, 0.6),
 )  # fmt: skip
 
 
@@ -23,8 +26,8 @@ _EXPRESSIONS = (
 class PoseRange:
     """Distributions of head pose and place. Angles in degrees about the ray to the head, lengths in metres.
 
-    A fraction ``*_central`` is normal with ``*_sigma``, the rest uniform within +-``*_limit``. distance is log-uniform.
-    offset: standard deviations of x/z and y/z of the head.
+    A fraction ``*_central`` is normal with ``*_sigma``, the rest uniform within +-``*_limit``. distance is
+    log-uniform. offset: standard deviations of x/z and y/z of the head.
     child_fraction of the heads is scaled by U(child_scale); all are scaled by N(1, size_sigma).
     """
 
@@ -97,7 +100,8 @@ def draw_size(pose: PoseRange, rng: np.random.Generator) -> float:
 
 
 def draw_placement(pose: PoseRange, rng: np.random.Generator) -> Placement:
-    """A head pose relative to the ray from the camera to the head, so that it does not depend on where the head is."""
+    """A head pose relative to the ray from the camera to the head, so that it does not depend on where the
+    head is."""
     angles = [
         rng.normal() * sigma if rng.random() < central else rng.uniform(-limit, limit)
         for central, sigma, limit in (

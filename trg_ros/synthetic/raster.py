@@ -16,9 +16,9 @@ VISIBILITY_TAPS = 12
 def rasterise(points, triangles, colors, alpha, cull, image, depth, coverage):
     """Draw Gouraud-shaded triangles in the given order (opaque ones before translucent ones).
 
-    points: (V, 3) float32 pixel x, pixel y (pixel centres at +0.5), depth. triangles: (T, 3) int32. colors: (V, 3) float32.
-    alpha: (T,) float32, below 1 blends and leaves the depth. cull: (T,) int8, 1 drops triangles seen from behind.
-    image (S, S, 3), depth (S, S), coverage (S, S): float32, written.
+    points: (V, 3) float32 pixel x, pixel y (pixel centres at +0.5), depth. triangles: (T, 3) int32. colors:
+    (V, 3) float32. alpha: (T,) float32, below 1 blends and leaves the depth. cull: (T,) int8, 1 drops
+    triangles seen from behind. image (S, S, 3), depth (S, S), coverage (S, S): float32, written.
     """
     height, width = depth.shape
     for k in range(triangles.shape[0]):
@@ -31,10 +31,10 @@ def rasterise(points, triangles, colors, alpha, cull, image, depth, coverage):
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if area == 0.0 or (cull[k] == 1 and area > 0):
             continue
-        left = max(0, int(math.ceil(min(x0, x1, x2) - 0.5)))
-        right = min(width - 1, int(math.floor(max(x0, x1, x2) - 0.5)))
-        top = max(0, int(math.ceil(min(y0, y1, y2) - 0.5)))
-        bottom = min(height - 1, int(math.floor(max(y0, y1, y2) - 0.5)))
+        left = max(0, math.ceil(min(x0, x1, x2) - 0.5))
+        right = min(width - 1, math.floor(max(x0, x1, x2) - 0.5))
+        top = max(0, math.ceil(min(y0, y1, y2) - 0.5))
+        bottom = min(height - 1, math.floor(max(y0, y1, y2) - 0.5))
         if left > right or top > bottom:
             continue
         inverse = np.float32(1.0) / area
@@ -51,7 +51,9 @@ def rasterise(points, triangles, colors, alpha, cull, image, depth, coverage):
                     z = w0 * z0 + w1 * z1 + w2 * z2
                     if z < depth[y, x]:
                         for channel in range(3):
-                            value = w0 * colors[a, channel] + w1 * colors[b, channel] + w2 * colors[c, channel]
+                            value = (
+                                w0 * colors[a, channel] + w1 * colors[b, channel] + w2 * colors[c, channel]
+                            )
                             if opacity < 1:
                                 value = opacity * value + (1 - opacity) * image[y, x, channel]
                             image[y, x, channel] = value
@@ -70,8 +72,16 @@ def vertex_normals(vertices, triangles, normals):
     normals[:] = 0
     for k in range(triangles.shape[0]):
         a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
-        ux, uy, uz = (vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2])
-        vx, vy, vz = (vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2])
+        ux, uy, uz = (
+            vertices[b, 0] - vertices[a, 0],
+            vertices[b, 1] - vertices[a, 1],
+            vertices[b, 2] - vertices[a, 2],
+        )
+        vx, vy, vz = (
+            vertices[c, 0] - vertices[a, 0],
+            vertices[c, 1] - vertices[a, 1],
+            vertices[c, 2] - vertices[a, 2],
+        )
         nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
         for i in (a, b, c):
             normals[i, 0] += nx
@@ -87,10 +97,11 @@ def vertex_normals(vertices, triangles, normals):
 def light_vertices(points, normals, visibility, openness, ambient, surface, lights, weights, taps):
     """Diffuse and specular light at vertices.
 
-    points, normals: (V, 3) camera frame. visibility: (D, V) uint8, 1 where direction d is free, or (1, 1) for none.
-    openness: (V,) float32 ambient occlusion. ambient: (3,). surface: [occlusion power, sky slope, specular, exponent].
-    lights: (K, 8) direction to the light (3), colour (3), wrap, shadow strength. weights, taps: (K, VISIBILITY_TAPS) the
-    directions whose visibility makes up the shadow. Returns diffuse (V, 3) and specular (V, 3), float32.
+    points, normals: (V, 3) camera frame. visibility: (D, V) uint8, 1 where direction d is free, or (1, 1) for
+    none. openness: (V,) float32 ambient occlusion. ambient: (3,). surface: [occlusion power, sky slope,
+    specular, exponent]. lights: (K, 8) direction to the light (3), colour (3), wrap, shadow strength.
+    weights, taps: (K, VISIBILITY_TAPS) the directions whose visibility makes up the shadow. Returns diffuse
+    (V, 3) and specular (V, 3), float32.
     """
     count = points.shape[0]
     diffuse, specular = np.empty((count, 3), np.float32), np.zeros((count, 3), np.float32)
@@ -125,14 +136,17 @@ def light_vertices(points, normals, visibility, openness, ambient, surface, ligh
 
 @nb.njit(cache=True, nogil=True)
 def cast_rays(origin, directions, vertices, triangles, hit_triangle, hit_weights, distance):
-    """Farthest hits of rays from one point with triangles (Moeller-Trumbore): triangle, barycentric weights, distance."""
+    """Farthest hits of rays from one point with triangles (Moeller-Trumbore): triangle, barycentric weights,
+    distance."""
     for i in range(directions.shape[0]):
         d = directions[i]
         best = -1.0
         for k in range(triangles.shape[0]):
             p0 = vertices[triangles[k, 0]]
             e1, e2 = vertices[triangles[k, 1]] - p0, vertices[triangles[k, 2]] - p0
-            h = np.array([d[1] * e2[2] - d[2] * e2[1], d[2] * e2[0] - d[0] * e2[2], d[0] * e2[1] - d[1] * e2[0]])
+            h = np.array(
+                [d[1] * e2[2] - d[2] * e2[1], d[2] * e2[0] - d[0] * e2[2], d[0] * e2[1] - d[1] * e2[0]]
+            )
             determinant = e1[0] * h[0] + e1[1] * h[1] + e1[2] * h[2]
             if abs(determinant) < 1e-12:
                 continue
@@ -141,7 +155,9 @@ def cast_rays(origin, directions, vertices, triangles, hit_triangle, hit_weights
             u = f * (s[0] * h[0] + s[1] * h[1] + s[2] * h[2])
             if u < 0 or u > 1:
                 continue
-            q = np.array([s[1] * e1[2] - s[2] * e1[1], s[2] * e1[0] - s[0] * e1[2], s[0] * e1[1] - s[1] * e1[0]])
+            q = np.array(
+                [s[1] * e1[2] - s[2] * e1[1], s[2] * e1[0] - s[0] * e1[2], s[0] * e1[1] - s[1] * e1[0]]
+            )
             v = f * (d[0] * q[0] + d[1] * q[1] + d[2] * q[2])
             if v < 0 or u + v > 1:
                 continue

@@ -1,7 +1,7 @@
 """Rendering labelled heads: from (seed, number) to a crop without background and its labels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -9,8 +9,7 @@ import numpy as np
 
 from trg_ros.synthetic import raster
 from trg_ros.synthetic.appearance import AppearanceSampler, Look
-from trg_ros.synthetic.baked import smoothstep
-from trg_ros.synthetic.baked import Baked, load_baked
+from trg_ros.synthetic.baked import HAIR_CENTER, Baked, load_baked
 from trg_ros.synthetic.face_model import FACE_END, METRES_PER_UNIT, MODEL_TO_HEAD, SKIN_END, FaceModel
 from trg_ros.synthetic.glasses import draw_glasses
 from trg_ros.synthetic.hair import SHELL_TRIANGLES, draw_shell
@@ -38,13 +37,14 @@ class RenderSettings:
     crop_side: int = 208
     margin: float = 1.7
     supersampling: int = 2
-    pose: PoseRange = PoseRange()
+    pose: PoseRange = field(default_factory=PoseRange)
 
 
 @dataclass(frozen=True)
 class RenderedHead:
-    """image: (S, S, 4) uint8 premultiplied RGBA. rotation (3, 3) camera_R_head, translation (3,) m, landmarks_head (V, 3) m,
-    box (3,) [centre x, centre y, side] in the normalised image plane, attributes: values of ATTRIBUTES."""
+    """image: (S, S, 4) uint8 premultiplied RGBA. rotation (3, 3) camera_R_head, translation (3,) m,
+    landmarks_head (V, 3) m, box (3,) [centre x, centre y, side] in the normalised image plane, attributes:
+    values of ATTRIBUTES."""
 
     image: np.ndarray
     rotation: np.ndarray
@@ -66,7 +66,12 @@ class _Scene:
     count: int = 0
 
     def add(
-        self, points: np.ndarray, colors: np.ndarray, triangles: np.ndarray, opacity: float = 1.0, cull: bool = False
+        self,
+        points: np.ndarray,
+        colors: np.ndarray,
+        triangles: np.ndarray,
+        opacity: float = 1.0,
+        cull: bool = False,
     ) -> int:
         """Append vertices and triangles; returns the index of the first vertex."""
         first = self.count
@@ -100,7 +105,8 @@ class HeadRenderer:
         self._normals = np.zeros_like(self.model.neutral)
 
     def heads(self, seed: int, first: int, count: int) -> Iterator[RenderedHead]:
-        """Samples first..first+count-1 of a seed. Geometry is computed for several heads at once, which is faster."""
+        """Samples first..first+count-1 of a seed. Geometry is computed for several heads at once, which is
+        faster."""
         # Blocks start at multiples of their size: sums in a matrix product may depend on the number of rows.
         start = first - first % _SHAPES_AT_ONCE
         for block in range(start, first + count, _SHAPES_AT_ONCE):
@@ -115,7 +121,9 @@ class HeadRenderer:
     def _render(self, vertices: np.ndarray, expression: np.ndarray, rng: np.random.Generator) -> RenderedHead:
         placement = draw_placement(self.settings.pose, rng)
         size = draw_size(self.settings.pose, rng)
-        vertices = (vertices - self._origin.astype(np.float32)) * np.float32(size) + self._origin.astype(np.float32)
+        vertices = (vertices - self._origin.astype(np.float32)) * np.float32(size) + self._origin.astype(
+            np.float32
+        )
         landmarks = self.model.to_head_frame(vertices[self.landmark_set.vertices])
         box = _box_of(landmarks[self.landmark_set.landmarks68] @ placement.rotation.T + placement.translation)
         image, attributes = self.picture(vertices, expression, placement, box, self.settings.margin, rng)
@@ -130,17 +138,19 @@ class HeadRenderer:
         )
 
     def picture(
-        self, vertices: np.ndarray, expression: np.ndarray, placement: Placement, box: np.ndarray, margin: float,
-        rng: np.random.Generator, side: int | None = None,
+        self, vertices: np.ndarray, expression: np.ndarray, placement: Placement, box: np.ndarray,
+        margin: float, rng: np.random.Generator, side: int | None = None,
     ) -> tuple[np.ndarray, dict[str, float]]:  # fmt: skip
-        """Picture (S, S, 4) uint8 premultiplied RGBA of the window of ``margin`` box sides, and the look's attributes."""
+        """Picture (S, S, 4) uint8 premultiplied RGBA of the window of ``margin`` box sides, and the look's
+        attributes."""
         side = side or self.settings.crop_side
         look = self._looks.draw(rng)
         self._looks.paint_eyes(vertices, look)
         vertices = self._turn_body(vertices, rng)
         pixels = side * self.settings.supersampling
         scene = _Scene([], [], [], [], [])
-        light, exposure = self._add_all(scene, vertices, expression, look, _Camera(placement, self._origin, box, margin, pixels), rng)
+        camera = _Camera(placement, self._origin, box, margin, pixels)
+        exposure = self._add_all(scene, vertices, expression, look, camera, rng)
         image, coverage = np.zeros((pixels, pixels, 3), np.float32), np.zeros((pixels, pixels), np.float32)
         depth = np.full((pixels, pixels), 1e9, np.float32)
         raster.rasterise(
@@ -150,7 +160,8 @@ class HeadRenderer:
         return _finish(image, coverage, exposure, side), look.attributes
 
     def _turn_body(self, vertices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Twist neck and shoulders against the head: bodies don't follow heads, and must not give the pose away."""
+        """Twist neck and shoulders against the head: bodies don't follow heads, and must not give the pose
+        away."""
         if rng.random() >= 0.85:
             return vertices
         turn = rotation_from_angles(*np.deg2rad([18, 32, 12] * rng.normal(size=3).clip(-1.8, 1.8)))
@@ -165,7 +176,14 @@ class HeadRenderer:
         use = ~self.model.eyelashes
         if rng.random() < 0.12:
             use = use & (self.model.neutral[self.model.triangles[:, 0], 1] > rng.uniform(-16, -8))
-        opening = ("jawOpen", "mouthFunnel", "mouthSmile_L", "mouthUpperUp_L", "mouthLowerDown_L", "mouthStretch_L")
+        opening = (
+            "jawOpen",
+            "mouthFunnel",
+            "mouthSmile_L",
+            "mouthUpperUp_L",
+            "mouthLowerDown_L",
+            "mouthStretch_L",
+        )
         if sum(expression[self._expression[name]] for name in opening) < 0.06:
             use = use & ~self.model.teeth
         return self.model.triangles[use]
@@ -173,14 +191,17 @@ class HeadRenderer:
     def _add_all(
         self, scene: _Scene, vertices: np.ndarray, expression: np.ndarray, look: Look, camera: "_Camera",
         rng: np.random.Generator,
-    ) -> tuple[Lighting, float]:  # fmt: skip
-        """Head, hair, glasses frames; then what is translucent: eyelashes and lenses."""
+    ) -> float:  # fmt: skip
+        """Head, hair, glasses frames; then what is translucent: eyelashes and lenses. Returns the exposure."""
         triangles = self._drawn_triangles(expression, rng)
         raster.vertex_normals(vertices, triangles, self._normals)
         points = camera.to_camera(vertices)
         light = draw_lighting(camera.rotation, self.baked, rng)
         diffuse, specular = light.shine_on(
-            points, (self._normals @ camera.rotation.T).astype(np.float32), self.baked.openness, self.baked.visibility
+            points,
+            (self._normals @ camera.rotation.T).astype(np.float32),
+            self.baked.openness,
+            self.baked.visibility,
         )
         eyeballs = self.model.regions["sclera_left"].start
         specular[FACE_END:eyeballs] *= 0.3
@@ -193,7 +214,7 @@ class HeadRenderer:
         scene.draw_again(self.model.triangles[self.model.eyelashes], rng.uniform(0.1, 0.8))
         if lenses is not None:
             scene.draw_again(*lenses)
-        return light, _exposure(shaded, look, rng)
+        return _exposure(shaded, look, rng)
 
     def _add_hair(
         self, scene: _Scene, vertices: np.ndarray, look: Look, light: Lighting, camera: "_Camera",
@@ -206,7 +227,7 @@ class HeadRenderer:
             return
         normals = np.zeros_like(shell.vertices)
         raster.vertex_normals(shell.vertices, SHELL_TRIANGLES, normals)
-        outward = shell.vertices - np.array([0.0, 4.5, 1.2])
+        outward = shell.vertices - HAIR_CENTER
         normals *= np.where((outward * normals).sum(axis=1, keepdims=True) < 0, -1, 1)
         points = camera.to_camera(shell.vertices)
         openness = np.full(len(points), 0.75, np.float32)
@@ -236,14 +257,18 @@ class HeadRenderer:
 class _Camera:
     """Projection of model space into the pixels of one window of the normalised image plane."""
 
-    def __init__(self, placement: Placement, origin: np.ndarray, box: np.ndarray, margin: float, pixels: int) -> None:
+    def __init__(
+        self, placement: Placement, origin: np.ndarray, box: np.ndarray, margin: float, pixels: int
+    ) -> None:
         self.rotation = placement.rotation @ MODEL_TO_HEAD
         self._translation, self._origin = placement.translation, origin
         self._center, self._window, self._pixels = box[:2], box[2] * margin, pixels
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """Model space (V, 3) cm -> camera frame, float32 metres."""
-        return ((points - self._origin) * METRES_PER_UNIT @ self.rotation.T + self._translation).astype(np.float32)
+        return ((points - self._origin) * METRES_PER_UNIT @ self.rotation.T + self._translation).astype(
+            np.float32
+        )
 
     def to_pixels(self, points_camera: np.ndarray) -> np.ndarray:
         """(V, 3): pixel x, pixel y with the window's corner at (0, 0), depth."""

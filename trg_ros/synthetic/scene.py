@@ -1,4 +1,5 @@
-"""Whole pictures of rendered heads, seen by a pinhole camera: for tests, demonstrations and detector training."""
+"""Whole pictures of rendered heads, seen by a pinhole camera: for tests, demonstrations and detector
+training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,12 +58,20 @@ def render_scene(
     heads = []
     for k in order:
         if placements[k].translation[2] < 0.1:
-            raise InputError(f"head {k} is at z = {placements[k].translation[2]:.3f} m; it must be at least 0.1 m ahead")
-        heads.append(_paint_head(renderer, intrinsics, image, placements[k], np.random.default_rng([seed, k]), expressive))
+            raise InputError(
+                f"head {k} is at z = {placements[k].translation[2]:.3f} m; it must be at least 0.1 m ahead"
+            )
+        heads.append(
+            _paint_head(
+                renderer, intrinsics, image, placements[k], np.random.default_rng([seed, k]), expressive
+            )
+        )
     return Scene(np.clip(image + 0.5, 0, 255).astype(np.uint8), heads)
 
 
-def random_placements(count: int, intrinsics: np.ndarray, width: int, height: int, seed: int) -> list[Placement]:
+def random_placements(
+    count: int, intrinsics: np.ndarray, width: int, height: int, seed: int
+) -> list[Placement]:
     """Heads at random places inside the picture, 0.4 to 2.5 m away; they may overlap."""
     pose = PoseRange(yaw_limit=70, pitch_limit=35, roll_limit=40, distance=(0.4, 2.5))
     rng = np.random.default_rng([seed, 77])
@@ -76,8 +85,8 @@ def random_placements(count: int, intrinsics: np.ndarray, width: int, height: in
 
 
 def _paint_head(
-    renderer: HeadRenderer, intrinsics: np.ndarray, image: np.ndarray, placement: Placement, rng: np.random.Generator,
-    expressive: bool,
+    renderer: HeadRenderer, intrinsics: np.ndarray, image: np.ndarray, placement: Placement,
+    rng: np.random.Generator, expressive: bool,
 ) -> HeadInScene:  # fmt: skip
     """Render one head and put it over the float image, in place."""
     model, chosen = renderer.model, renderer.landmark_set
@@ -100,8 +109,11 @@ def _paint_head(
     return HeadInScene(camera_T_head, landmarks, plane * focal + center, corners.reshape(4), attributes)
 
 
-def _blend(image: np.ndarray, window: np.ndarray, box: np.ndarray, focal: np.ndarray, center: np.ndarray) -> None:
-    """Resample the window (S, S, 4) premultiplied RGBA into the picture's pixels and put it over them, in place."""
+def _blend(
+    image: np.ndarray, window: np.ndarray, box: np.ndarray, focal: np.ndarray, center: np.ndarray
+) -> None:
+    """Resample the window (S, S, 4) premultiplied RGBA into the picture's pixels and put it over them, in
+    place."""
     side = window.shape[0]
     scale = side / (box[2] * WINDOW_MARGIN)
     offset = -(box[:2] + center / focal) * scale + side / 2 - 0.5

@@ -1,8 +1,9 @@
-"""Training-time augmentation: a rendered head becomes a crop as a sloppy face box would cut it from a bad photo.
+"""Training-time augmentation: a rendered head becomes a crop as a sloppy face box would cut it from a bad
+photo.
 
-Geometry (labels follow exactly): camera roll about the optical axis, mirroring, box jitter. Pixels: background, occluders,
-shadow edges, blur, low resolution, motion blur, colour, gamma, contrast, grey and infrared looks, noise, JPEG.
-Everything is drawn from the generator that is passed in.
+Geometry (labels follow exactly): camera roll about the optical axis, mirroring, box jitter. Pixels:
+background, occluders, shadow edges, blur, low resolution, motion blur, colour, gamma, contrast, grey and
+infrared looks, noise, JPEG. Everything is drawn from the generator that is passed in.
 """
 
 import math
@@ -21,7 +22,8 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Strengths; probabilities of the pixel effects are multiplied by ``photometric`` (0 switches them off)."""
+    """Strengths; probabilities of the pixel effects are multiplied by ``photometric`` (0 switches them
+    off)."""
 
     roll_probability: float = 0.6
     roll_degrees: float = 40.0
@@ -36,8 +38,8 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """crops: (N, S, S, 3) uint8 RGB. box: (N, 3) centre x, y, side in the normalised image plane. rotation (N, 3, 3),
-    translation (N, 3) metres, landmarks_head (N, V, 3) metres: the labels after augmentation."""
+    """crops: (N, S, S, 3) uint8 RGB. box: (N, 3) centre x, y, side in the normalised image plane. rotation
+    (N, 3, 3), translation (N, 3) metres, landmarks_head (N, V, 3) metres: the labels after augmentation."""
 
     crops: np.ndarray
     box: np.ndarray
@@ -47,11 +49,13 @@ class TrainingBatch:
 
 
 def trg_boxes(landmarks68_camera: np.ndarray) -> np.ndarray:
-    """TRG boxes (N, 3) [centre x, centre y, side] in the normalised plane of the 68 points (N, 68, 3) in the camera frame:
-    middle of their extent, 1.5 times the larger extent (release convention)."""
+    """TRG boxes (N, 3) [centre x, centre y, side] in the normalised plane of the 68 points (N, 68, 3) in the
+    camera frame: middle of their extent, 1.5 times the larger extent (release convention)."""
     plane = landmarks68_camera[..., :2] / landmarks68_camera[..., 2:]
     low, high = plane.min(axis=1), plane.max(axis=1)
-    return np.concatenate([(low + high) / 2, 1.5 * (high - low).max(axis=1, keepdims=True)], axis=1).astype(np.float32)
+    return np.concatenate([(low + high) / 2, 1.5 * (high - low).max(axis=1, keepdims=True)], axis=1).astype(
+        np.float32
+    )
 
 
 class Augmenter:
@@ -63,7 +67,12 @@ class Augmenter:
     """
 
     def __init__(
-        self, size: int, flip: np.ndarray, landmarks68: np.ndarray, backgrounds: np.ndarray, config: AugmentationConfig
+        self,
+        size: int,
+        flip: np.ndarray,
+        landmarks68: np.ndarray,
+        backgrounds: np.ndarray,
+        config: AugmentationConfig,
     ) -> None:
         self.size, self.config = size, config
         self._flip, self._landmarks68, self._backgrounds = flip, landmarks68, backgrounds
@@ -104,16 +113,21 @@ class Augmenter:
     def _jitter(self, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Boxes as the tracker (small errors) and a face detector (large ones) give them."""
         c, count = self.config, len(box)
-        reach = np.where(rng.random(count) < 0.15, c.wide_center_jitter, c.center_jitter * rng.random(count) ** 0.5)
+        reach = np.where(
+            rng.random(count) < 0.15, c.wide_center_jitter, c.center_jitter * rng.random(count) ** 0.5
+        )
         shift = rng.uniform(-1, 1, (count, 2)) * reach[:, None]
-        scale = np.exp(np.clip(rng.normal(0, c.scale_sigma, count), -2.5 * c.scale_sigma, 2.5 * c.scale_sigma))
+        scale = np.exp(
+            np.clip(rng.normal(0, c.scale_sigma, count), -2.5 * c.scale_sigma, 2.5 * c.scale_sigma)
+        )
         center = box[:, :2] + shift * box[:, 2:]
         return np.concatenate([center, box[:, 2:] * scale[:, None]], axis=1).astype(np.float32)
 
     def _head_maps(
         self, samples: RenderedSamples, box: np.ndarray, roll: np.ndarray, mirrored: np.ndarray
     ) -> np.ndarray:
-        """(N, 2, 3) affine maps from crop pixels to pixels of the stored picture: crop -> plane -> unroll -> unmirror."""
+        """(N, 2, 3) affine maps from crop pixels to pixels of the stored picture: crop -> plane -> unroll ->
+        unmirror."""
         stored = samples.images.shape[1]
         pixels_per_unit = stored / (samples.margin * samples.box[:, 2])
         back = _roll_matrices(-roll)[:, :2, :2]
@@ -130,7 +144,9 @@ class Augmenter:
         gain = (rng.uniform(0.4, 1.2) * rng.uniform(0.92, 1.08, 3)).astype(np.float32)
         shrink = math.hypot(head_map[0, 0], head_map[0, 1])
         background_map = _background_map(background.shape[0], self.size, rng)
-        pixel_kernels.composite(head, head_map, background, background_map, gain, 2 if shrink > 1.25 else 1, image)
+        pixel_kernels.composite(
+            head, head_map, background, background_map, gain, 2 if shrink > 1.25 else 1, image
+        )
         if self.config.photometric <= 0:
             return np.clip(image + 0.5, 0, 255).astype(np.uint8)
         if rng.random() < 0.28 * self.config.photometric:
@@ -139,13 +155,18 @@ class Augmenter:
         if rng.random() < 0.25 * self.config.photometric:
             angle = rng.uniform(0, 2 * math.pi)
             pixel_kernels.light_gradient(
-                image, math.cos(angle), math.sin(angle), rng.normal() * 0.2, rng.uniform(2, 30), rng.uniform(0.1, 0.6)
+                image,
+                math.cos(angle),
+                math.sin(angle),
+                rng.normal() * 0.2,
+                rng.uniform(2, 30),
+                rng.uniform(0.1, 0.6),
             )
         image = _blur(image, self.config.photometric, rng)
         out = _develop(image, self.config.photometric, rng)
         if rng.random() < 0.25 * self.config.photometric:
             encoded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(20, 90))])[1]
-            out = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+            out = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
         return out
 
 
@@ -158,7 +179,8 @@ def _roll_matrices(roll: np.ndarray) -> np.ndarray:
 
 
 def _background_map(source: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random square window (part of the patch, possibly mirrored and turned by 90 degrees) stretched over the crop."""
+    """A random square window (part of the patch, possibly mirrored and turned by 90 degrees) stretched over
+    the crop."""
     side = source * rng.uniform(0.2, 1.0) ** 1.0
     left, top = rng.uniform(0, source - side, 2)
     scale = side / size
@@ -177,13 +199,17 @@ def _draw_occluders(size: int, texture: int, rng: np.random.Generator) -> np.nda
     rows = []
     if rng.random() < 0.35:
         turn, scale = rng.uniform(0, 2 * math.pi), size * rng.uniform(0.12, 0.28)
-        rows.append([0, x, y, scale * 0.55, scale * 0.5, math.cos(turn), math.sin(turn), soft, *skin, 0.05, *offset])
+        rows.append(
+            [0, x, y, scale * 0.55, scale * 0.5, math.cos(turn), math.sin(turn), soft, *skin, 0.05, *offset]
+        )
         for finger in range(4):
             spread = turn + (finger - 1.5) * rng.uniform(0.12, 0.3)
             length = scale * rng.uniform(0.4, 0.6)
             fx, fy = x + math.cos(spread) * scale * 0.9, y + math.sin(spread) * scale * 0.9
             width = scale * 0.13
-            rows.append([1, fx, fy, length, width, math.cos(spread), math.sin(spread), soft, *skin, 0.05, *offset])
+            rows.append(
+                [1, fx, fy, length, width, math.cos(spread), math.sin(spread), soft, *skin, 0.05, *offset]
+            )
     else:
         for _ in range(rng.integers(1, 3)):
             turn = rng.uniform(0, math.pi)
@@ -217,7 +243,8 @@ def _blur(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.nd
 
 
 def _develop(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Camera response: contrast about the mean, brightness, colour cast, saturation, grey or infrared, gamma, noise."""
+    """Camera response: contrast about the mean, brightness, colour cast, saturation, grey or infrared, gamma,
+    noise."""
     gain, offset = np.ones(3, np.float32), 0.0
     saturation, gray_weights, gamma, noise = 1.0, _LUMINANCE, 1.0, 0.0
     if rng.random() < 0.7 * strength:
@@ -240,7 +267,7 @@ def _develop(image: np.ndarray, strength: float, rng: np.random.Generator) -> np
     out = np.empty(image.shape, np.uint8)
     start, chroma = int(rng.integers(len(_NOISE) - 8)), bool(rng.random() < 0.6)
     pixel_kernels.develop(
-        image, gain.astype(np.float32), np.float32(offset), np.float32(saturation), gray_weights.astype(np.float32),
-        np.float32(gamma), _NOISE, start, np.float32(noise), chroma, out,
+        image, gain.astype(np.float32), np.float32(offset), np.float32(saturation),
+        gray_weights.astype(np.float32), np.float32(gamma), _NOISE, start, np.float32(noise), chroma, out,
     )  # fmt: skip
     return out

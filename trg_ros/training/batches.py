@@ -1,7 +1,8 @@
 """Batches in a deterministic order, made by a thread beside the training step.
 
-Batch k of stream w depends on (seed, w, k), the size of its crops and the samples there were when it was drawn, and on
-nothing else; which samples there were is written down (``growth``), so that a resumed run draws the same ones.
+Batch k of stream w depends on (seed, w, k), the size of its crops and the samples there were when it was
+drawn, and on nothing else; which samples there were is written down (``growth``), so that a resumed run draws
+the same ones.
 """
 
 import os
@@ -36,8 +37,11 @@ class Growth:
 
 
 def load_backgrounds(config: DataConfig, seed: int) -> np.ndarray:
-    """All background patches, (B, S, S, 3) uint8 RGB; kept beside the data set, as making them takes a while."""
-    key = f"{config.backgrounds}|{config.photo_patches}|{config.procedural_patches}|{config.patch_size}|{seed}"
+    """All background patches, (B, S, S, 3) uint8 RGB; kept beside the data set, as making them takes a
+    while."""
+    key = (
+        f"{config.backgrounds}|{config.photo_patches}|{config.procedural_patches}|{config.patch_size}|{seed}"
+    )
     cache = Path(config.root).expanduser() / f"backgrounds_{zlib.crc32(key.encode()):08x}.npy"
     if cache.exists():
         return np.load(cache, mmap_mode="r")

@@ -17,8 +17,9 @@ from trg_ros.training.augmentation import AugmentationConfig
 class DataConfig:
     """Where pictures come from. ``~`` is expanded.
 
-    root: rendered data set to train on; validation: a held-out one, other seed. grow: take in shards that appear while
-    training runs. backgrounds: folder of photographs or None. Patches are ``patch_size`` pixels square.
+    root: rendered data set to train on; validation: a held-out one, other seed. grow: take in shards that
+    appear while training runs. backgrounds: folder of photographs or None. Patches are ``patch_size`` pixels
+    square.
     """
 
     root: str
@@ -36,9 +37,9 @@ class DataConfig:
 class OptimisationConfig:
     """AdamW with warm-up and cosine decay.
 
-    sizes: (fraction of the run, crop side in pixels) from which on crops have that size: small crops first, they cost
-    less. focal: pixels per box side that the image loss is measured in. helpers: extra processes that add gradients
-    (one step stale; with any the run is no longer bit-reproducible).
+    sizes: (fraction of the run, crop side in pixels) from which on crops have that size: small crops first,
+    they cost less. focal: pixels per box side that the image loss is measured in. helpers: extra processes
+    that add gradients (one step stale; with any the run is no longer bit-reproducible).
     """
 
     steps: int = 20000
@@ -108,7 +109,9 @@ def training_config_from_dict(raw: dict[str, Any], where: str = "training config
     config = _build(TrainingConfig, values, where)
     sizes = config.optimisation.sizes
     if not sizes or sizes[0][0] != 0.0 or any(not 32 <= size <= 512 for _, size in sizes):
-        raise InputError(f"{where}: optimisation.sizes must start at fraction 0.0 with sides of 32..512 px, not {sizes!r}")
+        raise InputError(
+            f"{where}: optimisation.sizes must start at fraction 0.0 with sides of 32..512 px, not {sizes!r}"
+        )
     return config
 
 
@@ -122,7 +125,9 @@ def _build(kind: Any, values: Any, where: str) -> Any:
     missing = [
         name
         for name, f in fields.items()
-        if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if name not in values
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise InputError(f"{where}: field {missing[0]!r} is missing")

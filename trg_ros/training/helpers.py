@@ -1,9 +1,12 @@
 """Gradient helpers: extra processes that compute gradients of their own batches on the shared weights.
 
-A helper reads the weights, writes one gradient, and waits until the trainer has taken it; the trainer never waits. So the
-gradient may be a step old, which costs nothing measurable, and a slow or busy core holds nobody up.
+A helper reads the weights, writes one gradient, and waits until the trainer has taken it; the trainer never
+waits. So the gradient may be a step old, which costs nothing measurable, and a slow or busy core holds nobody
+up.
 """
 
+import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,12 +65,13 @@ def _work(
     first_step: int,
     number: int,
 ) -> None:
-    from trg_ros.training.trainer import forward_loss, make_dataset, make_landmarks
+    from trg_ros.training.trainer import channels_last, forward_loss, make_dataset, make_landmarks
 
+    os.setsid()  # Ctrl-C reaches the trainer alone, which stops its helpers
     torch.set_num_threads(config.optimisation.threads)
     torch.manual_seed(config.seed * 1000 + number + first_step)
     landmark_set, topology = make_landmarks()
-    model = TRG(model_config, topology).to(memory_format=torch.channels_last).train()
+    model = channels_last(TRG(model_config, topology)).train()
     loss_function = TRGLoss(topology, config.loss)
     _share_parameters(model, shared_state)
     dataset = make_dataset(config, None)
@@ -90,8 +94,6 @@ def _work(
 
 def _wait_cleared(event: Any) -> bool:
     """Sleep a little while the trainer has not taken the gradient; False when the trainer has gone."""
-    import time
-
     parent = multiprocessing.parent_process()
     time.sleep(0.002)
     return parent is None or parent.is_alive()

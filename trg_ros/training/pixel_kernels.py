@@ -72,7 +72,8 @@ def composite(head, head_map, background, background_map, background_gain, taps,
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _coverage(kind, dx, dy, a, b):
-    """Signed distance (pixels, positive inside) of a point in the occluder's own axes; ellipse: an approximation."""
+    """Signed distance (pixels, positive inside) of a point in the occluder's own axes; ellipse: an
+    approximation."""
     if kind == OCCLUDER_ELLIPSE:
         return (1 - math.sqrt((dx / a) ** 2 + (dy / b) ** 2)) * min(a, b)
     if kind == OCCLUDER_CAPSULE:
@@ -83,13 +84,18 @@ def _coverage(kind, dx, dy, a, b):
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def occlude(image, occluders, texture):
-    """Paint occluders ((K, OCCLUDER_COLUMNS)) onto image (S, S, 3) float32 in place; texture: (H, W, 3) uint8."""
+    """Paint occluders ((K, OCCLUDER_COLUMNS)) onto image (S, S, 3) float32 in place; texture: (H, W, 3)
+    uint8."""
     size = image.shape[0]
     rgb = np.empty(3, np.float32)
     for k in range(occluders.shape[0]):
         o = occluders[k]
         kind = int(o[0])
-        reach = o[3] + o[4] + 2 * o[7] if kind == OCCLUDER_CAPSULE else math.sqrt(o[3] ** 2 + o[4] ** 2) + 2 * o[7]
+        reach = (
+            o[3] + o[4] + 2 * o[7]
+            if kind == OCCLUDER_CAPSULE
+            else math.sqrt(o[3] ** 2 + o[4] ** 2) + 2 * o[7]
+        )
         top, bottom = max(0, int(o[2] - reach)), min(size, int(o[2] + reach) + 2)
         left, right = max(0, int(o[1] - reach)), min(size, int(o[1] + reach) + 2)
         for i in range(top, bottom):
@@ -120,11 +126,14 @@ def light_gradient(image, nx, ny, offset, sharpness, strength):
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def develop(image, gain, offset, saturation, gray_weights, gamma, noise, noise_start, noise_strength, chroma, out):
+def develop(
+    image, gain, offset, saturation, gray_weights, gamma, noise, noise_start, noise_strength, chroma, out
+):
     """Colour, contrast, gamma and noise: image (S, S, 3) float32 0..255 -> out (S, S, 3) uint8.
 
-    gain (3,), offset (scalar): linear change of the 0..1 values. saturation: 1 keeps the colours, 0 is grey made with
-    gray_weights (3,). noise: (N,) standard normal numbers, read from noise_start on; chroma: 1 for noise per channel.
+    gain (3,), offset (scalar): linear change of the 0..1 values. saturation: 1 keeps the colours, 0 is grey
+    made with gray_weights (3,). noise: (N,) standard normal numbers, read from noise_start on; chroma: 1 for
+    noise per channel.
     """
     table = np.empty(1025, np.float32)
     for k in range(1025):

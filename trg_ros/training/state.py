@@ -1,23 +1,25 @@
-"""The resumable state of a run: written in one piece, so that a kill at any time loses at most one interval."""
+"""The resumable state of a run: written in one piece, so that a kill at any time loses at most one
+interval."""
 
-import os
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
 from trg_ros.errors import CheckpointError
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class WeightAverage:
+
+class WeightAverage(Generic[Network]):
     """Exponential moving average of a model's parameters and statistics.
 
     The decay warms up, so that the average follows the fast changes of the first steps.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: Network, decay: float) -> None:
         self.decay = decay
         self.model = deepcopy(model).eval().requires_grad_(False)
 
@@ -33,7 +35,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write to a neighbour first, then rename."""
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -41,4 +43,6 @@ def load_state(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:
-        raise CheckpointError(f"{path} is not a usable training state ({error}); delete it to start again") from error
+        raise CheckpointError(
+            f"{path} is not a usable training state ({error}); delete it to start again"
+        ) from error

@@ -43,6 +43,11 @@ def make_dataset(config: TrainingConfig, limit_shards: int | None) -> RenderedDa
     return RenderedDataset(Path(config.data.root).expanduser(), limit_shards)
 
 
+def channels_last(model: TRG) -> TRG:
+    """The model with its convolutions' weights in the layout that CPUs and GPUs compute in."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def forward_loss(
     model: TRG, loss_function: TRGLoss, inputs: Inputs, bfloat16: bool
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], list[TRGOutput]]:
@@ -55,7 +60,8 @@ def forward_loss(
 
 
 class Trainer:
-    """Trains one network as the configuration says; ``run`` goes on from the last saved state if there is one."""
+    """Trains one network as the configuration says; ``run`` goes on from the last saved state if there is
+    one."""
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
@@ -68,7 +74,7 @@ class Trainer:
         saved = load_state(self.output / STATE_NAME) if (self.output / STATE_NAME).exists() else None
         self.growth = Growth([tuple(entry) for entry in saved["growth"]] if saved else [])
         self.dataset = make_dataset(config, self.growth.entries[-1][1] if saved else None)
-        self.model = TRG(config.model, topology).to(memory_format=torch.channels_last).train()
+        self.model = channels_last(TRG(config.model, topology)).train()
         self.model.set_initial_state(self.dataset.mean_landmarks())
         self.loss_function = TRGLoss(topology, config.loss)
         self.average = WeightAverage(self.model, config.optimisation.ema_decay)
@@ -125,7 +131,12 @@ class Trainer:
             contributions += 1
         self.samples_seen += contributions * len(batch.box)
         angle = geodesic_distance(outputs[-1].rotation.detach(), inputs[2].rotation).mean()
-        row = {"loss": float(loss.detach()), "geodesic_deg": math.degrees(float(angle)), "rate": rate, "norm": float(norm)}
+        row = {
+            "loss": float(loss.detach()),
+            "geodesic_deg": math.degrees(float(angle)),
+            "rate": rate,
+            "norm": float(norm),
+        }
         return row | {name: float(value) for name, value in terms.items()}
 
     def _apply_gradient(self) -> torch.Tensor:
@@ -173,7 +184,7 @@ class Trainer:
     def _restore(self, saved: dict[str, Any]) -> None:
         if saved["model_config"] != self.config.model.to_dict():
             raise CheckpointError(
-                f"{self.output / STATE_NAME} belongs to another model configuration; choose another output folder"
+                f"{self.output / STATE_NAME} is of another model configuration; choose another output"
             )
         self.model.load_state_dict(saved["model"])
         self.average.model.load_state_dict(saved["average"])
@@ -193,14 +204,18 @@ class Trainer:
         """AdamW; biases and normalisation are not decayed."""
         parameters = list(self.model.parameters())
         groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.config.optimisation.weight_decay},
+            {
+                "params": [p for p in parameters if p.ndim > 1],
+                "weight_decay": self.config.optimisation.weight_decay,
+            },
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(groups, lr=self.config.optimisation.learning_rate, fused=True)
 
 
 class RunLog:
-    """A progress line every LOG_INTERVAL steps and two CSV files: training means and held-out measurements."""
+    """A progress line every LOG_INTERVAL steps and two CSV files: training means and held-out
+    measurements."""
 
     def __init__(self, path: Path, last: int) -> None:
         self._last, self._path = last, path
@@ -224,7 +239,9 @@ class RunLog:
             trainer.step, self._last, trainer.samples_seen, rate, means["loss"], means["geodesic_deg"],
             len(trainer.dataset), (self._last - trainer.step) * per_step / 60,
         )  # fmt: skip
-        self._write(self._file, {"step": trainer.step, "samples": trainer.samples_seen, "per_second": rate, **means})
+        self._write(
+            self._file, {"step": trainer.step, "samples": trainer.samples_seen, "per_second": rate, **means}
+        )
         self._rows, self._clock, self._samples = [], now, trainer.samples_seen
 
     def measurement(self, trainer: Trainer, result: dict[str, float]) -> None:

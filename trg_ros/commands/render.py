@@ -1,0 +1,27 @@
+"""`trg-headpose render`: labelled heads as a data set, and a contact sheet to look at."""
+
+import argparse
+from pathlib import Path
+
+HELP = "render labelled heads into a data set with a contact sheet"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--face-model", required=True, metavar="FILE", help="packed ICT-FaceKit model (.npz)")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder of the data set; existing shards are kept"
+    )
+    parser.add_argument("-n", type=int, default=1000, metavar="N", help="number of heads (default 1000)")
+    parser.add_argument("--seed", type=int, default=1, help="of the whole set (default 1)")
+    parser.add_argument(
+        "--first", type=int, default=0, metavar="I", help="number of the first head (default 0)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    from trg_ros.synthetic.generate import contact_sheet, generate
+
+    out = Path(args.out)
+    generate(args.face_model, out, args.seed, args.n, args.first)
+    print(contact_sheet(out))
+    return 0
