@@ -19,7 +19,7 @@ from trg_ros.geometry import make_transform
 Array = NDArray[np.float64]
 
 POSE_SOURCES = ("trg", "pnp")
-#: Points further off than this part of the crop's side are outliers; on a clear face the 2D head is off by 2 %.
+#: Points further off than this part of the crop's side are outliers; the 2D head is off by 2 % on a face.
 INLIER_DISTANCE = 0.05
 _ITERATIONS = 200
 _CONFIDENCE = 0.999
@@ -32,8 +32,8 @@ def solve_pnp(points_head: ArrayLike, points_plane: ArrayLike, inlier_distance: 
     :param points_head: (N, 3) metres, N >= 4.
     :param points_plane: (N, 2) on the normalised image plane.
     :param inlier_distance: on that plane.
-    :returns: camera_T_head (4, 4), fitted to the inliers of the best consensus; None if there is none in front of
-        the camera.
+    :returns: camera_T_head (4, 4), fitted to the inliers of the best consensus; None if there is none in
+        front of the camera.
     :raises InputError: for shapes that don't fit.
     """
     points = np.ascontiguousarray(points_head, np.float64)
