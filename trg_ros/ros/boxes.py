@@ -17,8 +17,8 @@ FloatArray = npt.NDArray[np.float32]
 def boxes_from_message(message: Any) -> tuple[FloatArray, FloatArray]:
     """trg_ros/FaceBoxArray or vision_msgs/Detection2DArray -> boxes (N, 4) and scores (N,).
 
-    The messages carry boxes as detectors draw them, tight from forehead to chin; what comes back are the larger
-    square ones of TRG: left, top, right, bottom in px.
+    The messages carry boxes as detectors draw them, tight from forehead to chin; what comes back are the
+    larger square ones of TRG: left, top, right, bottom in px.
     Raises InputError for a box without area or with NaN.
     """
     if hasattr(message, "boxes"):

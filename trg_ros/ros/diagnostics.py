@@ -72,8 +72,8 @@ def _advice(node: Node, name: str, topic: str, message_type: str) -> str:
             f"no {name}: {topic} carries {carried}, not {message_type}; remap {name}, or see image_transport"
         )
     return (
-        f"no {name}: {len(publishers)} publisher(s) on {topic}, but nothing arrives; is the driver running, "
-        "and does its QoS fit (image_reliability)?"
+        f"no {name}: {len(publishers)} publisher(s) on {topic}, but nothing arrives; is the driver "
+        "running, and does its QoS fit (ros2 topic info --verbose)?"
     )
 
 

@@ -43,7 +43,7 @@ class Settings(ParameterTable):
     detection_min_score: float = parameter(0.6, "Ignore detections below this score.", low=0.0, high=1.0)
     min_score: float = parameter(
         0.35,
-        "Drop a head below this score: the detector's, or how well crop and landmarks agree if that is lower.",
+        "Drop a head below this score: the detector's, or how well crop and landmarks agree if lower.",
         low=0.0,
         high=1.0,
     )

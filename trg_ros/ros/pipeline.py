@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _GRACE_S = 1.0
 """A camera_info that comes a moment after the first image is no reason to complain."""
 
+_GAP_S = 2.0
+"""Without images for that long (nobody listened, the camera paused) nothing that was known holds any more."""
+
 
 class Pipeline:
     """Estimates the heads of one image after the other. Not thread safe: one worker calls it."""
@@ -60,10 +63,13 @@ class Pipeline:
         try:
             result = self._estimate(frame, stamp_s, settings)
         except CameraError as error:
-            self._refuse("camera_info", str(error), _GRACE_S)
+            self._refuse(str(error))
+            if self._intrinsics.received:  # otherwise it is among the missing inputs of diagnostics.py
+                self._log.warn("camera_info", str(error), _GRACE_S)
             return
         except TrgRosError as error:
-            self._refuse("image", f"image skipped: {error}", 0.0)
+            self._refuse(str(error))
+            self._log.warn("image", f"image skipped: {error}")
             return
         self._outputs.publish(result, settings)
         stamped = bool(result.header.stamp.sec or result.header.stamp.nanosec)
@@ -97,6 +103,8 @@ class Pipeline:
             )
             self._statistics.count("resets")
             self.reset()
+        elif self._stamp_s is not None and stamp_s > self._stamp_s + _GAP_S:
+            self._tracker.reset()
         self._stamp_s = stamp_s
         return stamp_s
 
@@ -132,8 +140,7 @@ class Pipeline:
                 "camera driver's frame_id to the camera's optical frame",
             )
 
-    def _refuse(self, key: str, text: str, after_s: float) -> None:
+    def _refuse(self, text: str) -> None:
         self._statistics.count("refused")
         self._statistics.problem(text)
-        self._log.warn(key, text, after_s)
         self._outputs.clear()

@@ -1,0 +1,506 @@
+"""The node over real DDS, with a stand-in network: outputs that agree, laziness, calibration, faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS")
+pytest.importorskip("trg_ros.msg", reason="needs the built messages")
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from ros_bad_inputs import BAD_CAMERA_INFOS, BAD_IMAGES, camera_info
+from ros_harness import BOXES, CAMERA, FRAME, Robot, SpinningThread, save_stand_in
+from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+from trg_ros.msg import HeadPoseArray
+from visualization_msgs.msg import Marker, MarkerArray
+
+from trg_ros.geometry import FACE_R_GAZE, matrix_from_quaternion_xyzw
+from trg_ros.ros.conversions import image_message, image_to_bgr
+from trg_ros.ros.node import HeadPoseNode
+
+OUTPUTS = {
+    "headpose/faces": HeadPoseArray,
+    "headpose/face_1/pose": PoseStamped,
+    "headpose/landmarks": MarkerArray,
+    "headpose/landmark_cloud": PointCloud2,
+    "headpose/overlay": Image,
+    "/tf": TFMessage,
+}
+
+STAND_IN: dict[str, Any] = {"detector": "topic", "threads": 1, "max_faces": 3, "min_score": 0.0}
+"""The stand-in network takes everything for a face, so boxes come from us and its doubts don't count."""
+
+
+class Rig:
+    """A node that is active in a thread of this process, and a robot that talks to it."""
+
+    def __init__(self, checkpoint: Path, namespace: str = "/shared", **parameters: Any) -> None:
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        values = {"checkpoint": str(checkpoint), **STAND_IN, **parameters}
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        self.node = HeadPoseNode(context=self.context, namespace=namespace, parameter_overrides=overrides)
+        self.node.autostart()
+        self.thread = SpinningThread(self.node, self.context)
+        self.robot = Robot(self.context, namespace)
+
+    def close(self) -> None:
+        self.thread.stop()
+        self.node.destroy_node()
+        self.robot.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+
+    @property
+    def passes(self) -> int:
+        assert self.node.estimator is not None
+        return self.node.estimator.forward_passes
+
+    def set(self, **values: Any) -> list[str]:
+        """Set parameters as a service call does; returns the reasons of those refused."""
+        changes = [Parameter(name, value=value) for name, value in values.items()]
+        results = self.thread.call(lambda: self.node.set_parameters(changes))
+        return [result.reason for result in results if not result.successful]
+
+    def idle(self) -> bool:
+        """Nobody listens, and the node has noticed."""
+        return self.robot.spin_until(lambda: self.robot.image_subscribers == 0)
+
+    def ready(self) -> bool:
+        """The node listens to us."""
+        return self.robot.spin_until(lambda: self.robot.image_subscribers > 0)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_stand_in(tmp_path_factory.mktemp("weights") / "stand_in.safetensors")
+
+
+@pytest.fixture(scope="module")
+def shared_rig(checkpoint: Path) -> Iterator[Rig]:
+    rig = Rig(checkpoint)
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def rig(shared_rig: Rig) -> Iterator[Rig]:
+    """The same node for most tests; at the beginning of each it is idle, parameters and robot are as new."""
+    robot = shared_rig.robot
+    robot.heard.clear()
+    robot.camera, robot.boxes, robot.frame_id, robot.step_ns = CAMERA, BOXES, FRAME, 33_000_000
+    robot.stamp_ns += 10_000_000_000
+    yield shared_rig
+    for topic in list(robot._subscriptions_of):
+        robot.ignore(topic)
+    assert shared_rig.idle()
+    shared_rig.set(
+        assume_fov_deg=0.0,
+        max_rate=0.0,
+        tf_prefix="",
+        publish_tf=True,
+        marker_mesh=False,
+        publish_landmarks_in_faces=False,
+        image_rectified=False,
+        marker_landmarks=True,
+    )
+
+
+def pose_matrix(pose: Any) -> np.ndarray:
+    matrix = np.eye(4)
+    q = pose.orientation
+    matrix[:3, :3] = matrix_from_quaternion_xyzw(np.array([q.x, q.y, q.z, q.w]))
+    matrix[:3, 3] = pose.position.x, pose.position.y, pose.position.z
+    return matrix
+
+
+def transform_matrix(transform: Any) -> np.ndarray:
+    matrix = np.eye(4)
+    q, t = transform.rotation, transform.translation
+    matrix[:3, :3] = matrix_from_quaternion_xyzw(np.array([q.x, q.y, q.z, q.w]))
+    matrix[:3, 3] = t.x, t.y, t.z
+    return matrix
+
+
+def points_of(marker: Marker) -> np.ndarray:
+    return np.array([[point.x, point.y, point.z] for point in marker.points])
+
+
+def cloud_points(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 3) float32 and (N,) ids, read by the message's own description of its fields."""
+    offsets = {field.name: field.offset for field in cloud.fields}
+    dtype = np.dtype(
+        {
+            "names": list(offsets),
+            "formats": ["<f4", "<f4", "<f4", "<u4"],
+            "offsets": list(offsets.values()),
+            "itemsize": cloud.point_step,
+        }
+    )
+    points = np.frombuffer(cloud.data, dtype=dtype)
+    return np.stack([points["x"], points["y"], points["z"]], axis=1), points["id"]
+
+
+def at(messages: list[Any], header: Header) -> Any:
+    """The message with that stamp."""
+
+    def stamp(message: Any) -> Any:
+        if isinstance(message, TFMessage):
+            return message.transforms[0].header.stamp
+        if isinstance(message, MarkerArray):
+            return message.markers[-1].header.stamp
+        return message.header.stamp
+
+    return next((message for message in messages if stamp(message) == header.stamp), None)
+
+
+def ask(robot: Robot, messages: list[Any]) -> Any:
+    """The answer to one image; asked again if the node was still at an older one and dropped ours."""
+    for _ in range(5):
+        header = robot.send()
+        if robot.spin_until(lambda header=header: at(messages, header), timeout_s=4.0):
+            return at(messages, header)
+    raise AssertionError("no answer to five images")
+
+
+def test_all_outputs_agree_and_carry_the_images_stamp_and_frame(rig: Rig) -> None:
+    robot = rig.robot
+    rig.set(publish_landmarks_in_faces=True)
+    heard = {topic: robot.listen(topic, kind) for topic, kind in OUTPUTS.items()}
+    heard["headpose/face_0/pose"] = robot.listen("headpose/face_0/pose", PoseStamped)
+    assert robot.spin_until(lambda: all(heard.values()), sending=True)
+    header = ask(robot, heard["headpose/faces"]).header
+    assert robot.spin_until(lambda: all(at(messages, header) for messages in heard.values()))
+    found = {topic: at(messages, header) for topic, messages in heard.items()}
+
+    faces = found["headpose/faces"]
+    assert faces.header.frame_id == FRAME
+    assert (faces.image_width, faces.image_height, faces.checkpoint) == (320, 240, "stand-in")
+    assert not faces.intrinsics_assumed
+    assert [head.slot for head in faces.heads] == [0, 1]
+    transforms = {t.child_frame_id: t for t in found["/tf"].transforms}
+    assert sorted(transforms) == ["face_0", "face_1", "gaze_0", "gaze_1"]
+    markers = {(marker.ns, marker.id): marker for marker in found["headpose/landmarks"].markers}
+    points, ids = cloud_points(found["headpose/landmark_cloud"])
+    for head in faces.heads:
+        camera_T_face = pose_matrix(head.pose.pose)
+        assert camera_T_face[2, 3] > 0.1
+        stamped = found[f"headpose/face_{head.slot}/pose"]
+        assert stamped.header == header
+        np.testing.assert_allclose(pose_matrix(stamped.pose), camera_T_face, atol=1e-6)
+        face, gaze = transforms[f"face_{head.slot}"], transforms[f"gaze_{head.slot}"]
+        assert face.header == header and gaze.header == header
+        np.testing.assert_allclose(transform_matrix(face.transform), camera_T_face, atol=1e-6)
+        camera_T_gaze = transform_matrix(gaze.transform)
+        np.testing.assert_allclose(camera_T_gaze[:3, 3], camera_T_face[:3, 3], atol=1e-6)
+        np.testing.assert_allclose(camera_T_gaze[:3, :3], camera_T_face[:3, :3] @ FACE_R_GAZE, atol=1e-6)
+
+        landmarks = np.array(head.landmarks).reshape(-1, 3)
+        np.testing.assert_allclose(points_of(markers["landmarks", head.slot]), landmarks, atol=1e-6)
+        np.testing.assert_allclose(points[ids == head.id], landmarks, atol=1e-6)
+        np.testing.assert_allclose(pose_matrix(markers["axes", head.slot].pose), camera_T_face, atol=1e-6)
+        sellion = np.array(head.landmarks68_image).reshape(68, 2)[27]
+        np.testing.assert_allclose(CAMERA.project(camera_T_face[:3, 3]), sellion, atol=1e-3)
+        covariance = np.array(head.pose.covariance).reshape(6, 6)
+        np.testing.assert_allclose(covariance, covariance.T, atol=1e-12)
+        assert np.linalg.eigvalsh(covariance).min() > 0
+    assert all(marker.header == header for marker in markers.values())
+    overlay = found["headpose/overlay"]
+    assert overlay.header == header
+    drawn = image_to_bgr(overlay)
+    assert drawn.shape == robot.image.shape
+    assert 0.0 < (drawn != robot.image).any(axis=2).mean() < 0.7
+
+
+@pytest.mark.parametrize("topic", list(OUTPUTS))
+def test_each_output_alone_wakes_the_pipeline(rig: Rig, topic: str) -> None:
+    robot = rig.robot
+    before = rig.passes
+    messages = robot.listen(topic, OUTPUTS[topic])
+    assert robot.spin_until(lambda: messages, sending=True)
+    assert rig.passes > before
+    robot.ignore(topic)
+    assert rig.idle()
+    robot.spin(0.2)  # what was on its way
+    before = rig.passes
+    for _ in range(5):
+        robot.send()
+        robot.spin(0.03)
+    assert rig.passes == before
+
+
+def test_nobody_listening_means_no_work_and_no_subscription(rig: Rig) -> None:
+    robot = rig.robot
+    assert rig.idle()
+    before = rig.passes
+    for _ in range(20):
+        robot.send()
+        robot.spin(0.02)
+    assert rig.passes == before
+    assert robot.image_subscribers == 0
+
+
+def test_tf_can_be_turned_off_and_then_does_not_keep_the_node_awake(rig: Rig) -> None:
+    robot = rig.robot
+    messages = robot.listen("/tf", TFMessage)
+    assert robot.spin_until(lambda: messages, sending=True)
+    assert rig.set(publish_tf=False) == []
+    assert rig.idle()
+    assert rig.set(publish_tf=True, tf_prefix="robot1/") == []
+    messages.clear()
+    assert robot.spin_until(lambda: messages, sending=True)
+    assert messages[-1].transforms[0].child_frame_id == "robot1/face_0"
+
+
+def test_markers_of_faces_that_left_are_deleted(rig: Rig) -> None:
+    robot = rig.robot
+    rig.set(marker_mesh=True)
+    messages = robot.listen("headpose/landmarks", MarkerArray)
+    assert robot.spin_until(lambda: messages and len(messages[-1].markers) == 6, sending=True)
+    meshes = [marker for marker in messages[-1].markers if marker.ns == "mesh"]
+    assert rig.node.estimator is not None
+    triangles = rig.node.estimator.checkpoint.topology.triangles
+    assert all(len(mesh.points) == 3 * len(triangles) for mesh in meshes)
+    robot.boxes = BOXES[:1]
+    robot.stamp_ns -= 5_000_000_000  # start afresh: only one face is there
+    assert robot.spin_until(
+        lambda: any(marker.action == Marker.DELETEALL for message in messages for marker in message.markers),
+        sending=True,
+    )
+    assert robot.spin_until(lambda: len(messages[-1].markers) == 3, sending=True)
+    messages.clear()
+    rig.set(marker_mesh=False)
+    assert robot.spin_until(lambda: len(messages) > 2, sending=True)
+    deleted = [(m.ns, m.id) for message in messages for m in message.markers if m.action == Marker.DELETE]
+    assert deleted == [("mesh", 0)]
+
+
+def test_an_image_without_a_face_gives_an_empty_list(rig: Rig) -> None:
+    robot = rig.robot
+    robot.boxes = []
+    messages = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: messages, sending=True)
+    assert messages[0].heads == []
+
+
+# CameraInfo
+
+
+def diagnostics_say(rig: Rig, text: str, level: bytes | None = None) -> bool:
+    messages = rig.robot.listen("/diagnostics", DiagnosticArray)
+    messages.clear()
+    name = rig.node.get_fully_qualified_name()
+
+    def said(status: DiagnosticStatus) -> bool:
+        return status.name == name and text in status.message and level in (None, status.level)
+
+    return rig.robot.spin_until(lambda: any(said(message.status[0]) for message in messages), sending=True)
+
+
+def test_without_calibration_there_are_no_poses_and_a_fix_is_named(checkpoint: Path) -> None:
+    rig = Rig(checkpoint, "/uncalibrated")
+    try:
+        robot = rig.robot
+        robot.camera = None
+        faces = robot.listen("headpose/faces", HeadPoseArray)
+        assert diagnostics_say(rig, "camera_info", DiagnosticStatus.WARN)
+        assert faces == [] and rig.passes == 0
+        assert rig.set(assume_fov_deg=60) == []
+        assert robot.spin_until(lambda: faces, sending=True)
+        assert faces[-1].intrinsics_assumed
+        robot.camera = CAMERA
+        assert robot.spin_until(lambda: faces and not faces[-1].intrinsics_assumed, sending=True)
+    finally:
+        rig.close()
+
+
+def test_k_of_zeros_another_size_and_recovery(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces, sending=True)
+    good = robot.camera
+    for info, text in (
+        (camera_info(width=320, height=240, k=[0.0] * 9), "zeros"),
+        (camera_info(), "64 x 48"),
+    ):
+        robot.camera = None
+        robot.publish_info(info)
+        robot.spin(0.3)
+        faces.clear()
+        before = rig.passes
+        assert diagnostics_say(rig, text, DiagnosticStatus.WARN)
+        assert faces == [] and rig.passes == before
+        robot.camera = good
+        assert robot.spin_until(lambda: faces, sending=True)
+
+
+def test_a_camera_that_zooms_and_changes_size_is_followed(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces and len(faces[-1].heads) == 2, sending=True)
+    depth = faces[-1].heads[0].pose.pose.position.z
+    robot.camera = type(CAMERA).pinhole(2 * CAMERA.fx, 2 * CAMERA.fy, CAMERA.cx, CAMERA.cy, 320, 240)
+    assert ask(robot, faces).heads[0].pose.pose.position.z == pytest.approx(2 * depth, rel=0.15)
+    image = robot.image
+    robot.camera, robot.image = CAMERA.scaled(2.0), np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
+    robot.boxes = [tuple(2 * np.array(box)) for box in BOXES]
+    larger = ask(robot, faces)
+    robot.image = image
+    assert larger.image_width == 640
+
+
+def test_the_images_frame_is_used_and_none_means_no_tf(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    tf = robot.listen("/tf", TFMessage)
+    assert robot.spin_until(lambda: faces and tf, sending=True)
+    robot.frame_id = ""
+    robot.spin(0.3)
+    faces.clear()
+    tf.clear()
+    assert robot.spin_until(lambda: len(faces) > 3, sending=True)
+    assert faces[-1].header.frame_id == ""
+    assert faces[-1].heads and tf == []
+    header = robot.header()
+    info = camera_info(width=320, height=240)
+    info.header = Header(stamp=header.stamp, frame_id="from_info")
+    info.k = CAMERA.K.ravel().tolist()
+    robot.publish_info(info)
+    robot.camera = None
+    robot.spin(0.2)
+    robot.send(header)
+    assert robot.spin_until(lambda: at(faces, header))
+    assert at(faces, header).header.frame_id == "from_info"
+
+
+# Stamps
+
+
+def count_of(rig: Rig, name: str) -> int:
+    assert rig.node._running is not None
+    return rig.node._running.statistics.get(name)
+
+
+def test_a_repeated_image_is_skipped(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces, sending=True)
+    header = ask(robot, faces).header
+    robot.spin(0.2)
+    before, repeated = rig.passes, count_of(rig, "repeated")
+    for _ in range(4):
+        robot.send(header)
+        robot.spin(0.05)
+    assert robot.spin_until(lambda: count_of(rig, "repeated") == repeated + 4)
+    assert rig.passes == before
+
+
+def test_time_that_jumps_back_starts_afresh(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+    identity, resets = faces[-1].heads[0].id, count_of(rig, "resets")
+    robot.stamp_ns -= 60_000_000_000
+    assert ask(robot, faces).heads[0].id != identity
+    assert count_of(rig, "resets") == resets + 1
+    robot.stamp_ns += 60_000_000_000 + 10_000_000_000  # and ten seconds ahead
+    assert ask(robot, faces).heads
+
+
+def test_stamp_zero_gives_poses_but_no_tf(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    tf = robot.listen("/tf", TFMessage)
+    assert robot.spin_until(lambda: faces and tf, sending=True)
+    robot.spin(0.3)
+    faces.clear()
+    tf.clear()
+    for _ in range(3):
+        robot.send(Header(frame_id=FRAME))
+        robot.spin(0.1)
+    assert robot.spin_until(lambda: len(faces) >= 2)
+    assert all(message.header == Header(frame_id=FRAME) for message in faces)
+    assert tf == []
+
+
+# Bad input, parameters, lifecycle
+
+
+def test_the_node_outlives_every_bad_message(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces, sending=True)
+    failed, refused = count_of(rig, "failed"), count_of(rig, "refused")
+    robot.spin(0.2)
+    for sent, bad in enumerate(BAD_IMAGES, start=1):
+        bad.message.header = robot.header()
+        robot.publish_image(bad.message)
+        assert robot.spin_until(lambda sent=sent: count_of(rig, "refused") == refused + sent), bad.name
+    for bad in BAD_CAMERA_INFOS:
+        robot.publish_info(bad.message)
+    for size in (1, 2):  # good, but without room for a face
+        tiny = image_message(robot.header(), np.zeros((size, size, 3), np.uint8))
+        robot.publish_image(tiny)
+        robot.spin(0.05)
+    faces.clear()
+    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+    assert count_of(rig, "failed") == failed
+
+
+def test_bad_boxes_are_refused(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces, sending=True)
+    robot.boxes = [(10.0, 10.0, 5.0, 5.0)]
+    assert diagnostics_say(rig, "left < right")
+    robot.boxes = BOXES
+    faces.clear()
+    assert robot.spin_until(lambda: faces, sending=True)
+
+
+def test_parameters_are_checked_while_running(rig: Rig) -> None:
+    assert rig.set(max_rate=-1.0)
+    assert rig.set(max_rate="fast")
+    assert rig.set(tf_prefix="a b")
+    assert "cleanup" in rig.set(max_faces=2)[0]
+    assert rig.set(max_rate=15) == []
+    assert rig.node.settings.max_rate == 15.0
+
+
+def test_the_lifecycle_can_be_walked_again_and_again(checkpoint: Path) -> None:
+    rig = Rig(checkpoint, "/lifecycle", autostart=False)
+    try:
+        robot, node, call = rig.robot, rig.node, rig.thread.call
+        faces = robot.listen("headpose/faces", HeadPoseArray)
+        for _ in range(2):
+            assert call(node.trigger_configure) == TransitionCallbackReturn.SUCCESS
+            robot.send()
+            robot.spin(0.2)
+            assert faces == [] and robot.image_subscribers == 0
+            for _ in range(2):
+                assert call(node.trigger_activate) == TransitionCallbackReturn.SUCCESS
+                assert robot.spin_until(lambda: faces, sending=True)
+                assert call(node.trigger_deactivate) == TransitionCallbackReturn.SUCCESS
+                assert rig.idle()
+                faces.clear()
+            assert call(node.trigger_cleanup) == TransitionCallbackReturn.SUCCESS
+            assert node.estimator is None
+        rig.set(checkpoint="/nowhere.safetensors")
+        assert call(node.trigger_configure) == TransitionCallbackReturn.FAILURE
+        assert diagnostics_say(rig, "/nowhere.safetensors", DiagnosticStatus.ERROR)
+        rig.set(checkpoint=str(checkpoint))
+        assert call(node.trigger_configure) == TransitionCallbackReturn.SUCCESS
+        assert call(node.trigger_activate) == TransitionCallbackReturn.SUCCESS
+        assert robot.spin_until(lambda: faces, sending=True)
+    finally:
+        rig.close()
