@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 
 _PR_SET_PDEATHSIG = 1
+# Opened here because a freshly forked child should do as little as possible.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PATIENCE_S = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))
 """What follows when SIGINT, and then SIGTERM, was not enough for so many seconds."""
 
@@ -121,5 +123,5 @@ class Child:
 
 def _die_with_parent() -> None:
     """Asks Linux to end this child if the demo itself is killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
