@@ -25,6 +25,7 @@ _COMMANDS = {
     "run": "head poses of a photo, a folder of photos, a video or a webcam",
     "info": "what a checkpoint is: architecture, conventions, licence, measured errors",
     "import-release": "turn the paper's released weights into a checkpoint",
+    "check-data": "check a downloaded data set, and draw a sheet of its labels",
     "render": "render labelled heads for training",
     "train": "train a network",
     "evaluate": "measure a checkpoint on a data set",

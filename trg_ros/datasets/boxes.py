@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trg_ros.crop import box_from_landmarks68
-from trg_ros.datasets.sample import HeadDataset
+from trg_ros.datasets.sample import Sample
 from trg_ros.detection import FaceDetector
 from trg_ros.errors import DatasetError
 from trg_ros.plain_pickle import UNREADABLE, _PickledArray, _RestrictedUnpickler
@@ -68,10 +68,10 @@ def write_boxes(path: Path | str, boxes: Mapping[str, ArrayLike]) -> None:
             writer.writerow([name, *(f"{value:.3f}" for value in np.asarray(box))])
 
 
-def detect_boxes(dataset: HeadDataset, detector: FaceDetector) -> dict[str, Array]:
+def detect_boxes(samples: Iterable[Sample], detector: FaceDetector) -> dict[str, Array]:
     """TRG boxes of the largest face in every picture, by name; pictures without a face are left out."""
     boxes = {}
-    for sample in dataset:
+    for sample in samples:
         detections = detector.detect(sample.load_image())
         if len(detections):
             found = np.asarray(detector.trg_boxes(detections), np.float64)
