@@ -1,0 +1,227 @@
+"""The network as it is deployed: the function of `TRG` in evaluation mode, in fewer steps.
+
+Crops come as bytes; batch normalisation is part of the convolutions, the colour scale of the first one;
+what the first regressor knows beforehand is a bias; linear layers without an activation between them are
+multiplied out where that leaves fewer numbers. It can be traced, and exported with `torch.onnx.export`
+(dynamo), for any number of faces.
+"""
+
+import copy
+from typing import NamedTuple, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from trg_ros.model.config import IMAGE_MEAN, IMAGE_STD, TRGConfig
+from trg_ros.model.network import TRG, project_to_crop, translation_from_correction
+from trg_ros.model.regressor import POSE_SIZE, Regressor
+
+Module = TypeVar("Module", bound=nn.Module)
+Affine = tuple[Tensor, Tensor]  # weight (outputs, inputs) and bias (outputs,), float64 while they are folded
+
+
+class DeployedOutput(NamedTuple):
+    """N heads. Metres; frames `head` and `camera` as in `trg_ros.geometry`."""
+
+    landmarks_head: Tensor
+    """(N, K, 3) in the head frame; which K of the landmarks says `DeployedTRG.landmark_indices`."""
+    rotation: Tensor
+    """(N, 3, 3) camera_R_head."""
+    translation: Tensor
+    """(N, 3) the head frame's origin in the camera frame."""
+    landmarks68_crop: Tensor
+    """(N, 68, 2) x, y in [-1, 1] over the crop, of the 2D head: a second opinion, for scores."""
+
+
+class DeployedTRG(nn.Module):
+    """A `TRG` for inference in float32, in two parts: `features` with nearly all the work, and `refinement`.
+
+    :param model: the trained network; it is left as it is.
+    :param dense: give all landmarks; otherwise only those that TRG itself samples and the 68, which costs
+        less and changes neither them nor the pose.
+    """
+
+    def __init__(self, model: TRG, dense: bool = True):
+        super().__init__()
+        self.config = model.config
+        self.landmark_indices = _kept_landmarks(model, dense)
+        with torch.no_grad():
+            self.features = DeployedFeatures(model)
+            self.refinement = DeployedRefinement(model, self.landmark_indices)
+        self.eval().requires_grad_(False)
+
+    def forward(self, crops_rgb: Tensor, box: Tensor) -> DeployedOutput:
+        """Estimate the heads in a batch of crops.
+
+        :param crops_rgb: (N, S, S, 3) uint8 RGB.
+        :param box: (N, 3) float32, as for `TRG.forward`.
+        """
+        landmarks68, *maps = self.features(crops_rgb)
+        landmarks_head, rotation, translation = self.refinement(box, *maps)
+        return DeployedOutput(landmarks_head, rotation, translation, landmarks68)
+
+
+class DeployedFeatures(nn.Module):
+    """(N, S, S, 3) uint8 RGB -> landmarks68_crop (N, 68, 2), then one map (N, C, H, W) for each iteration."""
+
+    mean: Tensor
+
+    def __init__(self, model: TRG):
+        super().__init__()
+        config = model.config
+        self.levels = [config.map_level(iteration) for iteration in range(config.iterations)]
+        self.heatmap_level = config.heatmap_level % len(config.deconv_widths)
+        self.backbone = _folded(model.backbone)
+        needed = 1 + max(*self.levels, self.heatmap_level)
+        self.upsamplers = nn.ModuleList(map(_folded, list(model.upsamplers)[:needed]))
+        self.heatmap_head = _folded(model.heatmap_head)
+        stem = self.backbone.stem.conv
+        stem.weight = nn.Parameter(stem.weight / (255 * torch.tensor(IMAGE_STD)[:, None, None]))
+        # Subtracted before, not folded into the bias: the first convolution pads with zeros, the mean colour.
+        self.register_buffer("mean", 255 * torch.tensor(IMAGE_MEAN)[:, None, None])
+
+    def forward(self, crops_rgb: Tensor) -> tuple[Tensor, ...]:
+        features = self.backbone(crops_rgb.permute(0, 3, 1, 2).float() - self.mean)
+        maps = []
+        for upsampler in self.upsamplers:
+            features = upsampler(features)
+            maps.append(features)
+        return self.heatmap_head(maps[self.heatmap_level]), *(maps[level] for level in self.levels)
+
+
+class DeployedRefinement(nn.Module):
+    """Box (N, 3) and maps -> landmarks_head (N, K, 3), rotation (N, 3, 3), translation (N, 3).
+
+    The state that the iterations refine is one vector: the landmarks that nobody samples, those that TRG
+    samples, the pose; so the next iteration reads one slice of it.
+    """
+
+    grid: Tensor
+    initial_state: Tensor
+    natural_order: Tensor
+
+    def __init__(self, model: TRG, landmark_indices: np.ndarray):
+        super().__init__()
+        config, sampled = model.config, model.topology.sampled
+        self.config = config
+        self.num_fed_back = 3 * len(sampled) + POSE_SIZE
+        order = np.concatenate([np.setdiff1d(landmark_indices, sampled), sampled])
+        state = torch.cat([model.initial_landmarks[order].flatten(), model.initial_pose])
+        self.point_features = nn.ModuleList(map(_folded, model.point_features))
+        self.regressors = nn.ModuleList(
+            _fold_regressor(config, cast(Regressor, regressor), order, None if iteration else state)
+            for iteration, regressor in enumerate(model.regressors)
+        )
+        self.register_buffer("grid", model.grid.clone())
+        self.register_buffer("initial_state", state[None])
+        self.register_buffer("natural_order", torch.from_numpy(np.argsort(order)))
+
+    def forward(self, box: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        box_feature = torch.cat([4 * box[:, :2], box[:, 2:]], dim=1)[:, : self.config.box_feature_size]
+        state = self.initial_state
+        fed_back: list[Tensor] = []
+        points = self.grid.expand(box.shape[0], -1, -1)
+        follow = self.config.sampling == "landmarks"
+        for index, features in enumerate(maps):
+            known = [self.point_features[index](features, points), *fed_back, box_feature]
+            state = state + self.regressors[index](torch.cat(known, dim=1))
+            fed_back = [state[:, -self.num_fed_back :]]
+            rotation, translation = self._pose(state, box)
+            if follow and index + 1 < len(maps):
+                sampled_head = fed_back[0][:, :-POSE_SIZE].unflatten(1, (-1, 3))
+                sampled_camera = sampled_head @ rotation.transpose(1, 2) + translation[:, None]
+                points = project_to_crop(sampled_camera, box)
+        landmarks = state[:, :-POSE_SIZE].unflatten(1, (-1, 3))[:, self.natural_order]
+        return landmarks, rotation, translation
+
+    def _pose(self, state: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        rotation_6d, correction = state[:, -POSE_SIZE:-3], state[:, -3:]
+        direct = self.config.translation == "direct"
+        translation = correction if direct else translation_from_correction(correction, box)
+        return _rotation_from_6d(rotation_6d), translation
+
+
+def fold_normalisation(model: Module) -> Module:
+    """Fold every batch normalisation into the convolution before it, in place: same numbers, fewer passes."""
+    for module in model.modules():
+        conv, norm = getattr(module, "conv", None), getattr(module, "norm", None)
+        if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.conv = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d))
+            module.norm = nn.Identity()
+    return model
+
+
+def _folded(module: Module) -> Module:
+    return fold_normalisation(copy.deepcopy(module).float().eval())
+
+
+def _kept_landmarks(model: TRG, dense: bool) -> np.ndarray:
+    if dense:
+        return np.arange(model.config.num_landmarks)
+    return np.union1d(model.topology.sampled, model.topology.landmarks68)
+
+
+def _rotation_from_6d(rotation_6d: Tensor) -> Tensor:
+    """`trg_ros.geometry.rotation_from_6d`, in operations that every runtime's importer knows."""
+    first = functional.normalize(rotation_6d[:, 0::2], dim=-1)
+    second = rotation_6d[:, 1::2]
+    second = functional.normalize(second - (first * second).sum(-1, keepdim=True) * first, dim=-1)
+    after, before = [1, 2, 0], [2, 0, 1]
+    third = first[:, after] * second[:, before] - first[:, before] * second[:, after]
+    return torch.stack([first, second, third], -1)
+
+
+def _fold_regressor(
+    config: TRGConfig, regressor: Regressor, order: np.ndarray, known_state: Tensor | None
+) -> nn.Module:
+    """[point features, what is fed back of the state, box feature] -> residual of the state.
+
+    :param order: the landmarks of the state, in its order.
+    :param known_state: the state where it doesn't depend on the image: it becomes a bias, and no input.
+    """
+    first, second, landmark_head, pose_head = (
+        (layer.weight.double(), layer.bias.double())
+        for layer in (*regressor.hidden, regressor.landmark_head, regressor.pose_head)
+    )
+    rows = (3 * torch.from_numpy(order)[:, None] + torch.arange(3)).flatten()
+    heads = (
+        torch.cat([landmark_head[0][rows] * config.landmark_scale, pose_head[0]]),
+        torch.cat([landmark_head[1][rows] * config.landmark_scale, pose_head[1]]),
+    )
+    fed_back = 3 * config.num_sampled + POSE_SIZE
+    point_inputs = first[0].shape[1] - fed_back - config.box_feature_size
+    of_points, of_state, of_box = first[0].split([point_inputs, fed_back, config.box_feature_size], dim=1)
+    unit = torch.ones(fed_back, dtype=torch.float64)
+    unit[:-POSE_SIZE] = config.landmark_scale
+    of_state = of_state / unit
+    if known_state is None:
+        first = torch.cat([of_points, of_state, of_box], dim=1), first[1]
+    else:
+        bias = first[1] + of_state @ known_state[-fed_back:].double()
+        first = torch.cat([of_points, of_box], dim=1), bias
+    if isinstance(regressor.activation, nn.Identity):
+        return nn.Sequential(*map(_linear, _multiply_out([first, second, heads])))
+    activation = regressor.activation
+    return nn.Sequential(_linear(first), activation, _linear(second), activation, _linear(heads))
+
+
+def _multiply_out(layers: list[Affine]) -> list[Affine]:
+    """Merge neighbours wherever the product has fewer numbers than its factors."""
+    merged = layers[:1]
+    for weight, bias in layers[1:]:
+        before, bias_before = merged[-1]
+        if weight.shape[0] * before.shape[1] < weight.numel() + before.numel():
+            merged[-1] = weight @ before, weight @ bias_before + bias
+        else:
+            merged.append((weight, bias))
+    return merged
+
+
+def _linear(affine: Affine) -> nn.Linear:
+    weight, bias = affine
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight, layer.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
+    return layer
