@@ -125,7 +125,7 @@ def box_of(camera, center):
 
 
 def _disc(crop_rgb):
-    """x, y and radius over the crop's side, from its centre, of the disc nearest to it; None if there is none."""
+    """x, y and radius over the crop's side, of the disc nearest to its centre; None without one."""
     count, _, stats, centers = cv2.connectedComponentsWithStats((crop_rgb[..., 1] > 110).astype(np.uint8))
     size = len(crop_rgb)
     candidates = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] > 30]

@@ -37,7 +37,7 @@ def estimator():
 
 @pytest.mark.parametrize("name", CAMERAS)
 def test_heads_are_where_they_are(name, estimator):
-    """Whatever the lens, detector, crop and refinement lead to the metric position, and back to the pixels."""
+    """Whatever the lens, detector, crop and second look lead to the metric position, and back to pixels."""
     camera = CAMERAS[name]
     heads = estimator.estimate(draw(camera, CENTERS, [180, 230]), camera)
     assert len(heads) == 2

@@ -159,12 +159,14 @@ class CameraModel:
         if isinstance(lens, Equidistant):
             xy = lens.distort_rays(xyz)
         else:
-            z = np.where(xyz[..., 2:] > 0, xyz[..., 2:], np.nan)
-            xy = xyz[..., :2] / z
+            z = np.where(xyz[..., 2] > 0, xyz[..., 2], np.nan)
+            xy = xyz[..., :2] / z[..., None]
             if lens is not None:
                 xy = lens.distort(xy)
-        xy = np.where(np.isfinite(xy).all(axis=-1, keepdims=True), xy, np.nan)
-        return xy * (self.fx, self.fy) + (self.cx, self.cy)
+        xy[~np.isfinite(xy[..., 0] + xy[..., 1])] = np.nan
+        xy *= (self.fx, self.fy)
+        xy += (self.cx, self.cy)
+        return xy
 
     def unproject(self, pixels: ArrayLike) -> Array:
         """Exact inverse of :meth:`project`: pixels (..., 2) to the normalised plane (..., 2).

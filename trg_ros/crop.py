@@ -123,8 +123,8 @@ class CropWindows:
     def rays(self, plane: Array) -> Array:
         """Points (N, ..., 2) of the windows' normalised planes as points (N, ..., 3) in the camera frame."""
         points = np.concatenate([plane, np.ones((*plane.shape[:-1], 1))], axis=-1)
-        shape = (len(self), *(1,) * (plane.ndim - 2), 3, 3)
-        return np.einsum("...ij,...j->...i", self.camera_R_virtual.reshape(shape), points)
+        turned = points.reshape(len(self), -1, 3) @ self.camera_R_virtual.transpose(0, 2, 1)
+        return turned.reshape(points.shape)
 
 
 def cut_windows(

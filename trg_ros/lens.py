@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 
 _TOLERANCE = 1e-13  # of the inverse, on the normalised plane: far below a micro-pixel for any focal length
 _ITERATIONS = 60
+_WIDEST_RADIUS = 10.0  # 84 degrees off the axis: more than any lens that these two models describe
 
 
 def smallest_positive_root(ascending: NDArray[Any]) -> float:
@@ -44,6 +45,8 @@ class RadialTangential:
         self.numerator = np.array([1.0, k1, k2, k3])
         self.denominator = np.array([1.0, k4, k5, k6])
         self.max_radius = self._max_radius()
+        if self.p1 or self.p2:
+            self.max_radius = self._max_radius_with_tangential()
 
     def _max_radius(self) -> float:
         """First radius at which d(distorted radius) / d(radius) reaches zero, or the quotient its pole."""
@@ -56,36 +59,48 @@ class RadialTangential:
         )
         return float(np.sqrt(min(smallest_positive_root(slope), smallest_positive_root(d))))
 
-    def _radial(self, s: Array) -> tuple[Array, Array]:
-        """Radial factor and its derivative by the squared radius s."""
-        poly = np.polynomial.polynomial
-        n, d = poly.polyval(s, self.numerator), poly.polyval(s, self.denominator)
-        dn, dd = (
-            poly.polyval(s, poly.polyder(self.numerator)),
-            poly.polyval(s, poly.polyder(self.denominator)),
-        )
-        return n / d, (dn * d - n * dd) / (d * d)
+    def _max_radius_with_tangential(self) -> float:
+        """The same in the least favourable direction, where the Jacobian of the distortion turns singular."""
+        radii = np.linspace(0, min(self.max_radius, _WIDEST_RADIUS), 401)[:-1]
+        angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+        xy = radii[:, None, None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+        singular = np.flatnonzero((np.linalg.det(self._jacobian(xy)) <= 0).any(axis=1))
+        return float(radii[singular[0] - 1]) if len(singular) else self.max_radius
+
+    def _radial(self, s: Array) -> Array:
+        """Radial factor of the squared radius s."""
+        factor = _horner(s, self.numerator)
+        return factor / _horner(s, self.denominator) if self.denominator[1:].any() else factor
+
+    def _radial_slope(self, s: Array) -> Array:
+        """Derivative of the radial factor by the squared radius s."""
+        n, d = _horner(s, self.numerator), _horner(s, self.denominator)
+        weights = np.array([1.0, 2.0, 3.0])
+        dn, dd = _horner(s, self.numerator[1:] * weights), _horner(s, self.denominator[1:] * weights)
+        return (dn * d - n * dd) / (d * d)
 
     def distort(self, xy: Array) -> Array:
         """Distort points (..., 2) of the normalised plane; NaN outside the valid domain."""
-        return self._distort(xy)[0]
-
-    def _distort(self, xy: Array) -> tuple[Array, Array]:
-        """Distorted points (..., 2) and the Jacobian (..., 2, 2) of the distortion there."""
         x, y = xy[..., 0], xy[..., 1]
         s = x * x + y * y
-        s = np.where(s < self.max_radius**2, s, np.nan)
-        radial, slope = self._radial(s)
-        out = np.empty_like(xy)
-        out[..., 0] = x * radial + 2 * self.p1 * x * y + self.p2 * (s + 2 * x * x)
-        out[..., 1] = y * radial + self.p1 * (s + 2 * y * y) + 2 * self.p2 * x * y
+        radial = np.where(s < self.max_radius**2, self._radial(s), np.nan)
+        out = xy * radial[..., None]
+        if self.p1 or self.p2:
+            product = 2 * x * y
+            out[..., 0] += self.p1 * product + self.p2 * (s + 2 * x * x)
+            out[..., 1] += self.p1 * (s + 2 * y * y) + self.p2 * product
+        return out
+
+    def _jacobian(self, xy: Array) -> Array:
+        """Jacobian (..., 2, 2) of the distortion at points (..., 2)."""
+        x, y = xy[..., 0], xy[..., 1]
+        s = x * x + y * y
+        radial, slope = self._radial(s), self._radial_slope(s)
         jacobian = np.empty((*xy.shape, 2))
         jacobian[..., 0, 0] = radial + 2 * slope * x * x + 2 * self.p1 * y + 6 * self.p2 * x
         jacobian[..., 1, 1] = radial + 2 * slope * y * y + 6 * self.p1 * y + 2 * self.p2 * x
         jacobian[..., 0, 1] = jacobian[..., 1, 0] = 2 * slope * x * y + 2 * self.p1 * x + 2 * self.p2 * y
-        determinant = jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0]
-        out[~(determinant > 0)] = np.nan
-        return out, jacobian
+        return jacobian
 
     def _undistort_radius(self, distorted: Array) -> Array:
         """Radius whose radially distorted radius is given (...,), by bracketed Newton."""
@@ -93,14 +108,15 @@ class RadialTangential:
         if not np.isfinite(self.max_radius):
             high = np.maximum(1.0, 2 * distorted)
             for _ in range(_ITERATIONS):
-                high = np.where(high * self._radial(high * high)[0] < distorted, 2 * high, high)
+                high = np.where(high * self._radial(high * high) < distorted, 2 * high, high)
         low, r = np.zeros_like(distorted), np.minimum(distorted, 0.5 * high)
         for _ in range(_ITERATIONS):
-            radial, slope = self._radial(r * r)
+            s = r * r
+            radial, slope = self._radial(s), self._radial_slope(s)
             error = r * radial - distorted
             low, high = np.where(error <= 0, r, low), np.where(error > 0, r, high)
             with np.errstate(divide="ignore", invalid="ignore"):
-                newton = r - error / (radial + 2 * slope * r * r)
+                newton = r - error / (radial + 2 * slope * s)
             r = np.where((newton >= low) & (newton <= high), newton, 0.5 * (low + high))
             if np.all(np.abs(error) < _TOLERANCE * (1 + distorted)):
                 break
@@ -118,21 +134,20 @@ class RadialTangential:
 
     def _newton(self, target: Array, guess: Array) -> Array:
         """Damped Newton from ``guess`` to the point that distorts to ``target``; NaN if it isn't reached."""
-        current, (value, jacobian) = guess, self._distort(guess)
-        error = np.linalg.norm(value - target, axis=-1)
+        current = guess
+        residual = target - self.distort(current)
+        error = np.linalg.norm(residual, axis=-1)
         step = np.ones(error.shape)
         for _ in range(_ITERATIONS):
             if np.all((error < _TOLERANCE) | ~np.isfinite(error) | (step < 1e-9)):
                 break
-            delta = _solve_2x2(jacobian, target - value)
-            trial = current + step[..., None] * delta
-            trial_value, trial_jacobian = self._distort(trial)
-            trial_error = np.linalg.norm(trial_value - target, axis=-1)
+            trial = current + step[..., None] * _solve_2x2(self._jacobian(current), residual)
+            trial_residual = target - self.distort(trial)
+            trial_error = np.linalg.norm(trial_residual, axis=-1)
             better = trial_error < error
             step = np.where(better, 1.0, 0.5 * step)
             current = np.where(better[..., None], trial, current)
-            value = np.where(better[..., None], trial_value, value)
-            jacobian = np.where(better[..., None, None], trial_jacobian, jacobian)
+            residual = np.where(better[..., None], trial_residual, residual)
             error = np.where(better, trial_error, error)
         return np.where((error < 1e-10)[..., None], current, np.nan)
 
@@ -152,9 +167,8 @@ class Equidistant:
     def _radius(self, theta: Array) -> tuple[Array, NDArray[Any]]:
         """Image radius of the angle theta, and its derivative."""
         s = theta * theta
-        poly = np.polynomial.polynomial
         derivative = self.coefficients * (2 * np.arange(5) + 1)
-        return theta * poly.polyval(s, self.coefficients), poly.polyval(s, derivative)
+        return theta * _horner(s, self.coefficients), _horner(s, derivative)
 
     def distort_rays(self, points: Array) -> Array:
         """Points (..., 3) of any scale -> distorted normalised points (..., 2); NaN outside the domain."""
@@ -185,6 +199,16 @@ class Equidistant:
             scale = np.where(radius > 0, np.sin(theta) / radius, 1.0)
         rays = np.concatenate([xy * scale[..., None], np.cos(theta)[..., None]], axis=-1)
         return np.where(reached[..., None], rays, np.nan)
+
+
+def _horner(s: Array, ascending: Array) -> Array:
+    """Value of a polynomial; leading coefficients that are zero cost nothing."""
+    last = int(np.flatnonzero(ascending)[-1]) if ascending.any() else 0
+    value = np.full_like(s, ascending[last])
+    for coefficient in ascending[:last][::-1]:
+        value *= s
+        value += coefficient
+    return value
 
 
 def _solve_2x2(matrix: Array, vector: Array) -> Array:

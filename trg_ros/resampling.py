@@ -43,15 +43,24 @@ def sample_map(image: NDArray[np.uint8], u: Array, v: Array, out: NDArray[np.uin
         return
     x, wx = region.columns(u)
     y, wy = region.rows(v)
-    width = region.pixels.shape[1]
-    pairs = np.lib.stride_tricks.as_strided(  # two neighbours of a row at once: half as many look-ups
-        region.pixels, (region.pixels.size // 3 - 1, 6), (3, 1), writeable=False
-    )
-    start = (y * width + x).ravel()
-    mixed = pairs[start].astype(np.float32)
-    mixed += (pairs[start + width] - mixed) * wy.reshape(-1, 1)
-    result = mixed[:, :3] + (mixed[:, 3:] - mixed[:, :3]) * wx.reshape(-1, 1)
-    _store(result.reshape(out.shape), out)
+    corners = np.stack([x, y], axis=-1).astype(np.int16)  # a region is little larger than the crop
+    wx, wy = cv2.merge([wx] * 3), cv2.merge([wy] * 3)
+    upper = _between_columns(region.pixels[:-1], corners, wx)
+    lower = _between_columns(region.pixels[1:], corners, wx)
+    lower -= upper
+    lower *= wy
+    lower += upper
+    _store(lower, out)
+
+
+def _between_columns(pixels: NDArray[Any], corners: NDArray[np.int16], weight: NDArray[Any]) -> NDArray[Any]:
+    """Float mixture of the pixels at ``corners`` and of their right neighbours."""
+    left = cv2.remap(pixels[:, :-1], corners, None, cv2.INTER_NEAREST).astype(np.float32)
+    right = cv2.remap(pixels[:, 1:], corners, None, cv2.INTER_NEAREST).astype(np.float32)
+    right -= left
+    right *= weight
+    right += left
+    return right
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class _Region:
 
 def _split(coordinate: Array, length: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Integer and fractional part, clamped into 0..length-1; the pixels at both ends are zeros."""
-    inside = np.clip(np.nan_to_num(coordinate, nan=0.0), 0.0, length - 1.0)
+    inside = np.fmin(np.fmax(coordinate, 0.0), length - 1.0)  # fmax takes NaN to 0, a zero
     whole = np.minimum(inside.astype(np.intp), length - 2)
     return whole, (inside - whole).astype(np.float32)
 
@@ -115,7 +124,7 @@ def _span(coordinate: Array, length: int, block: int) -> tuple[int, int] | None:
 
 def _block(coordinate: Array) -> int:
     """How many image pixels one sample stands for, from the typical distance between neighbouring samples."""
-    some = [coordinate] if coordinate.ndim == 1 else [coordinate[::8], coordinate[:, ::8].T]
+    some = [coordinate] if coordinate.ndim == 1 else [coordinate[::16], coordinate[:, ::16].T]
     steps = [np.abs(np.diff(lines)) for lines in some]
     medians = [np.median(step[np.isfinite(step)]) for step in steps if np.isfinite(step).any()]
     return max(1, round(max(medians, default=1.0)))
