@@ -141,7 +141,7 @@ def _read_shard(path: Path) -> _Shard:
         with np.load(path / "labels.npz") as archive:
             labels = {key: archive[key] for key in archive.files}
         info = json.loads((path / "info.json").read_text())
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError) as error:
         raise InputError(
             f"{path} is not a rendered shard ({error}); delete it and render it again"
         ) from error

@@ -1,6 +1,7 @@
 """From a training state to a checkpoint: averaged weights, measured on held-out heads, with where they come
 from."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,13 +26,13 @@ ORIGIN = (
     "below and 1.3 cm behind the sellion"
 )
 LICENSE = (
-    "Apache-2.0. Trained on heads rendered from ICT-FaceKit (MIT License, Copyright (c) 2020 USC Institute for "
-    "Creative Technologies); the mean landmarks in this file derive from it. No picture or scan of an "
+    "Apache-2.0. Trained on heads rendered from ICT-FaceKit (MIT License, Copyright (c) 2020 USC Institute "
+    "for Creative Technologies); the mean landmarks in this file derive from it. No picture or scan of an "
     "identifiable person was used."
 )
 TRAINING_DATA = (
-    "Heads rendered by trg_ros.synthetic from ICT-FaceKit's morphable model with procedural skin, hair, beards, "
-    "glasses, masks and light; backgrounds: freely licensed wallpapers of Debian's mate-backgrounds, "
+    "Heads rendered by trg_ros.synthetic from ICT-FaceKit's morphable model with procedural skin, hair, "
+    "beards, glasses, masks and light; backgrounds: freely licensed wallpapers of Debian's mate-backgrounds, "
     "gnome-backgrounds and ukui-wallpapers packages, and procedural ones"
 )
 
@@ -46,7 +47,9 @@ def package(config: TrainingConfig, out: Path, version: str = "1") -> dict[str, 
         raise CheckpointError(f"{path} does not exist: train first with `trg-headpose train`")
     saved = load_state(path)
     _, topology = make_landmarks()
-    model_config = TRGConfig.from_dict(saved["model_config"])
+    # The size of the crops it saw last is the one it is good at.
+    size = config.crop_size(max(0, saved["step"] - 1))
+    model_config = dataclasses.replace(TRGConfig.from_dict(saved["model_config"]), input_size=size)
     state = _half_precision(saved["average"])
     model = TRG(model_config, topology).eval()
     model.load_state_dict(state)

@@ -1,0 +1,271 @@
+"""The trainer: a killed run goes on as if nothing had happened, labels follow the augmentation, bad input is named."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+pytest.importorskip("numba", reason="training needs the extra [train]")
+
+from trg_ros.checkpoint import load_checkpoint
+from trg_ros.errors import CheckpointError, InputError
+from trg_ros.geometry import geodesic_distance
+from trg_ros.synthetic.backgrounds import photo_patches, procedural_patches
+from trg_ros.synthetic.dataset import RenderedDataset, RenderedSamples, write_shard
+from trg_ros.synthetic.landmark_set import default_landmark_set
+from trg_ros.training.augmentation import AugmentationConfig, Augmenter, trg_boxes
+from trg_ros.training.batches import BatchStream, Growth
+from trg_ros.training.config import TrainingConfig, load_training_config, training_config_from_dict
+from trg_ros.training.packaging import package
+from trg_ros.training.state import load_state
+from trg_ros.training.trainer import STATE_NAME, Trainer
+
+MARGIN = 1.7
+SIDE = 64
+
+
+def fake_samples(count: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Heads of plausible geometry whose picture is a bright disc at each of the 68 landmarks."""
+    rng = np.random.default_rng(seed)
+    chosen = default_landmark_set()
+    half = rng.uniform([-0.08, -0.1, -0.03], [0.08, 0.1, 0.05], (count, len(chosen.vertices), 3))
+    landmarks = ((half + half[:, chosen.flip] * [-1, 1, 1]) / 2).astype(np.float32)
+    angle = rng.uniform(-0.5, 0.5, count)
+    rotation = np.zeros((count, 3, 3), np.float32)
+    rotation[:, 0, 0] = rotation[:, 2, 2] = np.cos(angle)
+    rotation[:, 0, 2], rotation[:, 2, 0], rotation[:, 1, 1] = np.sin(angle), -np.sin(angle), 1
+    translation = rng.uniform([-0.2, -0.2, 0.5], [0.2, 0.2, 1.5], (count, 3)).astype(np.float32)
+    points = landmarks[:, chosen.landmarks68] @ rotation.transpose(0, 2, 1) + translation[:, None]
+    box = trg_boxes(points)
+    images = np.zeros((count, SIDE, SIDE, 4), np.uint8)
+    pixels = ((points[..., :2] / points[..., 2:] - box[:, None, :2]) / (MARGIN * box[:, None, 2:]) + 0.5) * SIDE - 0.5
+    for image, marks in zip(images, pixels, strict=True):
+        for x, y in np.rint(marks).astype(int):
+            image[y - 1 : y + 2, x - 1 : x + 2] = 255
+    return images, {"rotation": rotation, "translation": translation, "landmarks_head": landmarks, "box": box}
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("rendered")
+    for first in (0, 20):
+        images, labels = fake_samples(20, first)
+        write_shard(root, first, images, labels, margin=MARGIN)
+    return root
+
+
+def tiny_config(data_root: Path, output: Path, **optimisation: object) -> TrainingConfig:
+    return training_config_from_dict(
+        {
+            "name": "tiny",
+            "output": str(output),
+            "checkpoint_every": 3,
+            "evaluate_every": 1000,
+            "data": {
+                "root": str(data_root),
+                "validation": str(data_root),
+                "photo_patches": 0,
+                "procedural_patches": 3,
+                "patch_size": 64,
+                "validation_samples": 8,
+            },
+            "model": {
+                "input_size": 32,
+                "stem": "compact",
+                "backbone_widths": [8, 8],
+                "backbone_blocks": [1, 1],
+                "deconv_widths": [8, 8, 8],
+                "point_feature_widths": [8, 2],
+                "num_landmarks": 433,
+                "num_sampled": 305,
+                "grid_size": 4,
+                "hidden_width": 16,
+                "dropout": 0.3,
+                "landmark_scale": 0.1,
+            },
+            "loss": {"rotation": 2.0, "rotation_loss": "frobenius"},
+            "optimisation": {
+                "steps": 6,
+                "batch_size": 4,
+                "warmup_steps": 2,
+                "sizes": [[0.0, 32], [0.7, 48]],
+                "bfloat16": False,
+                **optimisation,
+            },
+        }
+    )
+
+
+def test_a_killed_run_resumes_to_the_same_weights(data_root: Path, tmp_path: Path) -> None:
+    whole = Trainer(tiny_config(data_root, tmp_path / "whole"))
+    whole.run()
+    broken = tiny_config(data_root, tmp_path / "broken")
+    first_part = Trainer(broken)
+    first_part.run(stop_at=3)
+    start = {name: value.clone() for name, value in first_part.model.state_dict().items()}
+    resumed = Trainer(broken)
+    assert (resumed.step, resumed.samples_seen) == (3, 12)
+    resumed.run()
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    for name, value in whole.average.model.state_dict().items():
+        assert torch.equal(value, resumed.average.model.state_dict()[name]), name
+    changed = [name for name, value in resumed.model.state_dict().items() if not torch.equal(value, start[name])]
+    assert len(changed) > 20, "the second half of the run must have trained something"
+    assert (tmp_path / "whole" / "log.csv").read_text().startswith("step,samples,per_second,loss")
+
+
+def test_another_seed_trains_otherwise(data_root: Path, tmp_path: Path) -> None:
+    config = tiny_config(data_root, tmp_path / "a", steps=2)
+    one, other = Trainer(config), Trainer(replace(config, seed=2, output=str(tmp_path / "b")))
+    one.run()
+    other.run()
+    assert not torch.equal(one.model.state_dict()["initial_pose"], torch.zeros(9))
+    weights = [t.model.regressors[0].pose_head.weight for t in (one, other)]
+    assert not torch.equal(*weights)
+
+
+def test_training_learns(data_root: Path, tmp_path: Path) -> None:
+    config = tiny_config(data_root, tmp_path / "run", steps=90, learning_rate=5e-3, sizes=[[0.0, 32]])
+    plain = AugmentationConfig(photometric=0, flip_probability=0, roll_probability=0, wide_roll_probability=0)
+    config = replace(config, augmentation=plain, model=replace(config.model, dropout=0.0))
+    for step in (15, 90):
+        Trainer(config).run(stop_at=step)
+    loss = np.genfromtxt(tmp_path / "run" / "log.csv", delimiter=",", names=True)["loss"]
+    assert loss[1] < 0.75 * loss[0], "the mean of steps 16..90 is well below that of steps 1..15"
+
+
+def test_a_state_of_another_network_is_refused(data_root: Path, tmp_path: Path) -> None:
+    config = tiny_config(data_root, tmp_path / "run", steps=1)
+    Trainer(config).run()
+    with pytest.raises(CheckpointError, match="another model configuration"):
+        Trainer(replace(config, model=replace(config.model, hidden_width=17)))
+    (tmp_path / "run" / STATE_NAME).write_bytes(b"broken")
+    with pytest.raises(CheckpointError, match="not a usable training state"):
+        Trainer(config)
+
+
+def test_batches_do_not_depend_on_when_they_are_made(data_root: Path, tmp_path: Path) -> None:
+    config = tiny_config(data_root, tmp_path)
+    backgrounds = procedural_patches(3, 64, 1)
+    growth = Growth([(0, 1), (4, 2)])
+    chosen = default_landmark_set()
+    streams = [BatchStream(config, RenderedDataset(data_root), backgrounds, chosen, growth) for _ in range(2)]
+    ahead = dict(streams[0].prefetched(2, 6))
+    for step in (5, 2):
+        again = streams[1].batch(step)
+        assert np.array_equal(ahead[step].crops, again.crops) and np.array_equal(ahead[step].box, again.box)
+    assert ahead[2].crops.shape[1:] == (32, 32, 3) and ahead[5].crops.shape[1:] == (48, 48, 3)
+
+
+def test_new_shards_are_taken_in(data_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "growing"
+    images, labels = fake_samples(4, 1)
+    write_shard(root, 0, images, labels, margin=MARGIN)
+    dataset = RenderedDataset(root)
+    images, labels = fake_samples(3, 2)
+    write_shard(root, 4, images, labels, margin=MARGIN)
+    assert len(dataset) == 4 and dataset.refresh() == 7
+    assert np.array_equal(dataset.gather(np.array([5])).images[0], images[1])
+    assert len(RenderedDataset(root, limit_shards=1)) == 4
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("size", [32, 96])
+def test_labels_lie_on_the_picture_after_roll_flip_and_jitter(mirrored: bool, size: int) -> None:
+    images, labels = fake_samples(12, 3)
+    samples = RenderedSamples(images=images, margin=MARGIN, **labels)
+    config = AugmentationConfig(
+        photometric=0, flip_probability=float(mirrored), roll_probability=0, wide_roll_probability=1
+    )
+    chosen = default_landmark_set()
+    black = np.zeros((1, 64, 64, 3), np.uint8)
+    batch = Augmenter(size, chosen.flip, chosen.landmarks68, black, config)(samples, np.random.default_rng(4))
+    points = batch.landmarks_head[:, chosen.landmarks68] @ batch.rotation.transpose(0, 2, 1)
+    points += batch.translation[:, None]
+    plane = points[..., :2] / points[..., 2:]
+    pixels = ((plane - batch.box[:, None, :2]) / batch.box[:, None, 2:] + 0.5) * (size - 1)
+    inside = (pixels > 2).all(-1) & (pixels < size - 3).all(-1)
+    for crop, marks, use in zip(batch.crops, pixels, inside, strict=True):
+        x, y = np.rint(marks[use]).astype(int).T
+        assert use.mean() > 0.5
+        assert crop[y, x].mean() > 150 > crop.mean() + 30
+    determinants = np.linalg.det(batch.rotation)
+    np.testing.assert_allclose(determinants, 1, atol=1e-5)
+
+
+def test_flipping_twice_is_nothing() -> None:
+    images, labels = fake_samples(3, 5)
+    chosen = default_landmark_set()
+    config = AugmentationConfig(photometric=0, flip_probability=1, roll_probability=0, wide_roll_probability=0)
+    augmenter = Augmenter(32, chosen.flip, chosen.landmarks68, np.zeros((1, 64, 64, 3), np.uint8), config)
+    once = augmenter(RenderedSamples(images=images, margin=MARGIN, **labels), np.random.default_rng(0))
+    names = ("rotation", "translation", "landmarks_head", "box")
+    again = RenderedSamples(images=images, margin=MARGIN, **{name: getattr(once, name) for name in names})
+    twice = augmenter(again, np.random.default_rng(0))
+    assert np.asarray(geodesic_distance(twice.rotation, labels["rotation"])).max() < 1e-3
+    np.testing.assert_allclose(twice.landmarks_head, labels["landmarks_head"], atol=1e-6)
+    np.testing.assert_allclose(twice.translation, labels["translation"], atol=1e-6)
+
+
+def test_packaging_writes_a_checkpoint_that_says_what_it_is(data_root: Path, tmp_path: Path) -> None:
+    config = tiny_config(data_root, tmp_path / "run", steps=2)
+    with pytest.raises(CheckpointError, match="train first"):
+        package(config, tmp_path / "out.safetensors")
+    Trainer(config).run()
+    measured = package(config, tmp_path / "out.safetensors", version="7")
+    checkpoint = load_checkpoint(tmp_path / "out.safetensors")
+    assert checkpoint.info.version == "7" and "ICT-FaceKit" in checkpoint.info.license
+    assert checkpoint.config.input_size == 32  # what it was trained at so far
+    assert checkpoint.info.provenance["samples_seen"] == 8
+    assert checkpoint.info.measured_errors == measured and len(measured["rotation_std_deg"]) == 3
+    averaged = load_state(tmp_path / "run" / STATE_NAME)["average"]
+    stem = checkpoint.state_dict["backbone.stem.conv.weight"]
+    torch.testing.assert_close(stem, averaged["backbone.stem.conv.weight"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"speed": 1}, "unknown field 'speed'"),
+        ({"data": None}, "data must be a mapping"),
+        ({"optimisation": {"sizes": [[0.5, 64]]}}, "sizes must start at fraction 0.0"),
+        ({"optimisation": {"batches": 2}}, "unknown field 'batches'"),
+        ({"model": {"stem": "none"}}, "stem must be one of"),
+        ({"loss": {"rotation_loss": "chordal"}}, "rotation_loss"),
+    ],
+)
+def test_bad_configurations_are_named(
+    change: dict[str, object], message: str, data_root: Path, tmp_path: Path
+) -> None:
+    good = {"name": "a", "output": "b", "data": {"root": "c", "validation": "d"}, "model": {}}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(good | change))
+    with pytest.raises(InputError, match=message):
+        load_training_config(path)
+
+
+def test_missing_data_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="trg-headpose render"):
+        RenderedDataset(tmp_path)
+    with pytest.raises(InputError, match="no readable picture"):
+        photo_patches(tmp_path, 3, 32, 0)
+    with pytest.raises(InputError, match="can't read the training configuration"):
+        load_training_config(tmp_path / "absent.yaml")
+    broken = tmp_path / "shard_00000000"
+    broken.mkdir()
+    (broken / "images.npy").write_bytes(b"")
+    with pytest.raises(InputError, match="not a rendered shard"):
+        RenderedDataset(tmp_path)
+
+
+def test_the_packaged_configurations_are_valid() -> None:
+    folder = Path(__file__).parents[1] / "config" / "train"
+    paths = sorted(folder.glob("*.yaml"))
+    assert paths
+    for path in paths:
+        config = load_training_config(path)
+        assert config.model.num_landmarks == len(default_landmark_set().vertices)
