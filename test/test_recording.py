@@ -44,10 +44,10 @@ def test_commit_into_an_existing_folder_replaces_and_keeps(tmp_path):
 
 def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(InputError, match="is a file"):
         OutputFolder(tmp_path / "out")
-    with pytest.raises(InputError), OutputFolder(tmp_path / "out" / "below") as output:
-        output.commit()
+    with pytest.raises(InputError, match="is a file"):
+        OutputFolder(tmp_path / "out" / "below" / "further")
 
 
 def test_json_lines_hold_what_json_can(tmp_path):

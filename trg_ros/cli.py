@@ -1,7 +1,7 @@
 """`trg-headpose`: one subcommand per module of `trg_ros.commands`.
 
-A command's module has `add_arguments(parser)` and `main(args) -> int`. It is imported only when it is the one
-that was asked for, so that `--help` needs neither torch nor a second of patience.
+A command's module has `HELP`, `add_arguments(parser)` and `main(args) -> int`. It is imported only when it is
+the one that was asked for, so that `--help` needs neither torch nor a second of patience.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _COMMANDS = {
     "run": "head poses of a photo, a folder of photos, a video or a webcam",
     "info": "what a checkpoint is: architecture, conventions, licence, measured errors",
     "import-release": "turn the paper's released weights into a checkpoint",
-    "check-data": "check a downloaded data set, and draw a sheet of its labels",
+    "check-data": "check a downloaded data set and draw a sheet of its labels",
     "render": "render labelled heads for training",
-    "train": "train a network",
+    "train": "train a network, or go on training it",
     "evaluate": "measure a checkpoint on a data set",
     "benchmark": "measure the speed on this machine",
     "export": "write a checkpoint's network as ONNX",
@@ -80,11 +80,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == asked_for:
-            import_module(_module(name)).add_arguments(command)
+            module = import_module(_module(name))
+            command.description = f"{module.HELP[0].upper()}{module.HELP[1:]}."
+            module.add_arguments(command)
     return parser
 
 

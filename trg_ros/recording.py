@@ -38,9 +38,9 @@ class OutputFolder:
     def __init__(self, path: Path) -> None:
         """:raises InputError: if no folder can be at this path."""
         self.path = path
-        if path.exists() and not path.is_dir():
-            raise InputError(f"the output '{path}' exists and is not a folder; give another --out")
-        self._ancestor = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
+        self._ancestor = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        if not self._ancestor.is_dir():
+            raise InputError(f"the output '{path}' can't be a folder: '{self._ancestor}' is a file")
         if not os.access(self._ancestor, os.W_OK | os.X_OK):
             raise InputError(f"can't write into '{self._ancestor}' (no permission); give another --out")
         self._hidden: Path | None = None

@@ -28,6 +28,8 @@ from trg_ros.sources import Frame, Source, open_source
 if TYPE_CHECKING:
     from trg_ros.tracking import HeadTracker, TrackedHead
 
+HELP = "head poses of a photo, a folder of photos, a video or a webcam"
+
 _PHOTO_DETECTION_SIZE = 640
 _VIDEO_DETECTION_SIZE = 320
 _MAX_FACES = 64
@@ -112,6 +114,8 @@ class Intrinsics:
         self._calibrated = load_camera_yaml(camera_file) if camera_file is not None else None
         self._camera_file = camera_file
         self._fov_deg = fov_deg
+        self.notice = ""
+        """What the user has to know about an assumption; empty without one."""
         self._by_size: dict[tuple[int, int], CameraModel] = {}
         if fov_deg is not None:
             CameraModel.from_fov(fov_deg, 2, 2)  # a bad angle is an error before anything is opened
@@ -140,10 +144,10 @@ class Intrinsics:
         if self._fov_deg is not None:
             return CameraModel.from_fov(self._fov_deg, width, height)
         focal = float(width + height)
-        if not self._by_size:
+        if not self.notice:
             fov_deg = 2.0 * np.rad2deg(np.arctan(0.5 * width / focal))
-            _tell(
-                f"no --fov or --camera: assuming a focal length of width + height = {focal:g} px "
+            self.notice = (
+                f"no --fov or --camera: assumed a focal length of width + height = {focal:g} px "
                 f"({fov_deg:.0f} deg across); distances scale with it"
             )
         return CameraModel.pinhole(focal, focal, 0.5 * (width - 1), 0.5 * (height - 1), width, height)
@@ -164,6 +168,7 @@ class HeadFinder:
         )
         self._estimator = HeadPoseEstimator.load(args.checkpoint, device=args.device, detector=detector)
         self.checkpoint_name = self._estimator.checkpoint.info.name
+        self.device = self._estimator.device
         self._tracker = self._new_tracker()
 
     def heads(self, frame: Frame, camera: CameraModel) -> Sequence[TrackedHead]:
@@ -223,14 +228,19 @@ class _Run:
                     return
 
     def finish(self) -> None:
-        """Moves the files to their place and says what there is."""
+        """Moves the files to their place and says what there is.
+
+        Notices come here, not earlier: if anything fails, the one line that says why stands alone.
+        """
         seconds = max(time.monotonic() - self._started_s, 1e-9)
+        self._output.commit()
+        if self._intrinsics.notice:
+            _tell(self._intrinsics.notice)
         if self.heads == 0:
             _tell(f"no face in any of the {self.frames} frames of '{self._source.name}'")
-        self._output.commit()
         print(
             f"{self.frames} frame{'s' * (self.frames != 1)}, {self.heads} head{'s' * (self.heads != 1)}, "
-            f"{self.frames / seconds:.1f} frames/s -> {self._output.path}"
+            f"{self.frames / seconds:.1f} frames/s on {self._finder.device} -> {self._output.path}"
         )
 
     def _process_frame(self, frame: Frame, write_line: Callable[[dict[str, Any]], None]) -> None:
