@@ -52,6 +52,7 @@ def test_no_pose_from_nonsense():
     rng = np.random.default_rng(7)
     assert solve_pnp(POINTS, rng.uniform(-1, 1, (68, 2)), 1e-6) is None
     assert solve_pnp(POINTS, np.full((68, 2), np.nan), 0.01) is None
+    assert solve_pnp(POINTS, np.full((68, 2), 0.1), 0.01) is None
     with pytest.raises(InputError, match=r"not \(68, 3\) and \(3, 2\)"):
         solve_pnp(POINTS, np.zeros((3, 2)), 0.01)
 

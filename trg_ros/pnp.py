@@ -43,16 +43,19 @@ def solve_pnp(points_head: ArrayLike, points_plane: ArrayLike, inlier_distance: 
     if not (np.isfinite(points).all() and np.isfinite(image).all()):
         return None
     intrinsics = np.diag([_FOCAL, _FOCAL, 1.0])
-    found, rotation, translation, inliers = cv2.solvePnPRansac(
-        points, image, intrinsics, None, iterationsCount=_ITERATIONS, confidence=_CONFIDENCE,
-        reprojectionError=inlier_distance * _FOCAL, flags=cv2.SOLVEPNP_SQPNP,
-    )  # fmt: skip
-    if not found or inliers is None or len(inliers) < 4:
+    try:
+        found, rotation, translation, inliers = cv2.solvePnPRansac(
+            points, image, intrinsics, None, iterationsCount=_ITERATIONS, confidence=_CONFIDENCE,
+            reprojectionError=inlier_distance * _FOCAL, flags=cv2.SOLVEPNP_SQPNP,
+        )  # fmt: skip
+        if not found or inliers is None or len(inliers) < 4:
+            return None
+        kept = inliers[:, 0]
+        rotation, translation = cv2.solvePnPRefineLM(
+            points[kept], image[kept], intrinsics, None, rotation, translation
+        )
+    except cv2.error:  # OpenCV asserts that the points don't coincide
         return None
-    kept = inliers[:, 0]
-    rotation, translation = cv2.solvePnPRefineLM(
-        points[kept], image[kept], intrinsics, None, rotation, translation
-    )
     if not (np.isfinite(rotation).all() and translation[2, 0] > 0):
         return None
     return make_transform(cv2.Rodrigues(rotation)[0], translation[:, 0])

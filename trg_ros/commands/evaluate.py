@@ -3,22 +3,30 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trg_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from trg_ros.checkpoint import Checkpoint
+    from trg_ros.datasets.sample import HeadDataset
+    from trg_ros.evaluation.rendered import HeldOutSet
 
 HELP = "measure a checkpoint on a data set"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--dataset", choices=["synthetic"], required=True, help="synthetic: held-out rendered heads"
+        "--dataset",
+        choices=["synthetic", "arkitface", "biwi"],
+        required=True,
+        help="synthetic: held-out rendered heads",
     )
     parser.add_argument("--checkpoint", metavar="FILE", help="a .safetensors file (default: packaged)")
     parser.add_argument(
         "--data",
         metavar="FOLDER",
-        help="rendered data set; made there from --face-model when it does not exist",
+        help="the data set; rendered heads are made there from --face-model when there are none",
     )
     parser.add_argument("--face-model", metavar="FILE", help="packed ICT-FaceKit model, to render the set")
     parser.add_argument("-n", type=int, default=5000, metavar="N", help="number of heads (default 5000)")
@@ -26,25 +34,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--condition", choices=["hard", "clean"], default="hard", help="pixel effects and sloppy boxes"
     )
     parser.add_argument("--size", type=int, metavar="PX", help="input size (default: the checkpoint's)")
+    protocol = parser.add_argument_group("the paper's protocol (synthetic: with --out)")
+    protocol.add_argument("--out", metavar="DIR", help="write report.json, report.md, plots and worst cases")
+    protocol.add_argument(
+        "--pose-source", choices=["trg", "pnp"], default="trg", help="pnp: the baseline, landmarks then PnP"
+    )
+    protocol.add_argument("--every", type=int, default=1, metavar="K", help="only every K-th sample")
+    protocol.add_argument("--device", default="auto", help='"auto", "cpu" or "cuda:N"')
+    protocol.add_argument("--split", choices=["train", "test"], default="test", help="of ARKitFace")
+    protocol.add_argument(
+        "--boxes", metavar="FILE", help="of BIWI: a table, the release's .pkl, or 'mesh' (default: boxes.csv)"
+    )
+    protocol.add_argument(
+        "--assets", metavar="DIR", help="ARKitFace's side files (default: npy/ in its folder)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
-    from trg_ros.evaluation.rendered import HELD_OUT_SEED, HeldOutSet
-    from trg_ros.synthetic.generate import generate
-    from trg_ros.training.packaging import measure
 
     if args.data is None:
-        raise InputError("--data FOLDER is missing: where the held-out rendered set is, or is to be made")
+        raise InputError("--data FOLDER is missing: where the data set is, or is to be rendered")
+    path = Path(args.checkpoint) if args.checkpoint else default_checkpoint_path()
+    checkpoint = load_checkpoint(path)
+    if args.dataset != "synthetic" or args.out:
+        return _run_protocol(args, path, checkpoint)
+    from trg_ros.training.packaging import measure
+
+    held_out = _held_out(args)
+    result: dict[str, Any] = {"checkpoint": str(path), "condition": args.condition}
+    result |= measure(checkpoint.build_model(), held_out, args.size or checkpoint.config.input_size)
+    print(json.dumps(result, indent=2))
+    return 0
+
+
+def _held_out(args: argparse.Namespace) -> "HeldOutSet":
+    from trg_ros.evaluation.rendered import HELD_OUT_SEED, HeldOutSet
+    from trg_ros.synthetic.generate import generate
+
     folder = Path(args.data).expanduser()
     if not any(folder.glob("shard_*")):
         if args.face_model is None:
             raise InputError(f"no rendered shards in {folder}; give --face-model to render them there")
         generate(args.face_model, folder, HELD_OUT_SEED, args.n)
-    path = Path(args.checkpoint) if args.checkpoint else default_checkpoint_path()
-    checkpoint = load_checkpoint(path)
-    held_out = HeldOutSet.load(folder, args.n, args.condition)
-    result: dict[str, Any] = {"checkpoint": str(path), "condition": args.condition}
-    result |= measure(checkpoint.build_model(), held_out, args.size or checkpoint.config.input_size)
-    print(json.dumps(result, indent=2))
+    return HeldOutSet.load(folder, args.n, args.condition)
+
+
+def _run_protocol(args: argparse.Namespace, path: Path, checkpoint: "Checkpoint") -> int:
+    from tqdm import tqdm
+
+    from trg_ros.datasets.registry import open_dataset
+    from trg_ros.evaluation.held_out import HeldOutHeads
+    from trg_ros.evaluation.protocol import NetworkPredictor, evaluate_dataset
+    from trg_ros.evaluation.report import markdown_table, write_report
+
+    if args.every < 1:
+        raise InputError(f"--every {args.every}: it must be at least 1")
+    predict = NetworkPredictor(checkpoint, args.device, args.pose_source)
+    dataset: HeadDataset
+    if args.dataset == "synthetic":
+        dataset = HeldOutHeads(_held_out(args), checkpoint.config.input_size)
+    else:
+        dataset = open_dataset(args.dataset, args.data, args.split, args.boxes, args.assets)
+    chosen = dataset[:: args.every]
+    evaluation = evaluate_dataset(predict, chosen, progress=tqdm)
+    if args.out:
+        write_report(Path(args.out), evaluation, chosen, str(path), args.pose_source)
+    print(markdown_table(evaluation, f"{path.name} ({args.pose_source})"), end="")
     return 0

@@ -79,7 +79,7 @@ def sheet(tiles: Sequence[ImageArray], captions: Sequence[str], columns: int = 6
         top, left = index // columns * (side + strip), index % columns * side
         canvas[top : top + side, left : left + side] = tile
         place = (left + 3, top + side + strip - 5)
-        text = caption if len(caption) < 38 else f"...{caption[-35:]}"
+        text = caption if len(caption) < 35 else f"...{caption[-31:]}"
         cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.36, _TEXT_BGR, 1, cv2.LINE_AA)
     return canvas
 

@@ -121,7 +121,7 @@ def worst_cases(evaluation: Evaluation, dataset: HeadDataset, count: int = 24) -
             draw_axes(tile, pose, camera, length_m, stroke)
         tiles.append(tile)
         angle, add = evaluation.errors["geodesic_deg"][row], 1e3 * evaluation.errors["add_m"][row]
-        captions.append(f"{angle:.1f} deg {add:.0f} mm {sample.name}"[:37])
+        captions.append(f"{angle:.1f} deg {add:.0f} mm {sample.name}"[:34])
     return sheet(tiles, captions)
 
 
