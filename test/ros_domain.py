@@ -11,8 +11,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def _own_domain() -> tuple[int, socket.socket]:
-    """A domain id that no other test process of this machine uses while we hold the socket."""
-    for domain in range(20, 100):
+    """A domain that no other test process of this machine uses while we hold the socket."""
+    for domain in range(215, 232):  # seldom used, and none of Linux's ephemeral ports
         lock = socket.socket()
         try:
             lock.bind(("127.0.0.1", 43100 + domain))
@@ -20,7 +20,7 @@ def _own_domain() -> tuple[int, socket.socket]:
             lock.close()
             continue
         return domain, lock
-    raise RuntimeError("all ROS domains from 20 to 99 are in use on this machine")
+    raise RuntimeError("all ROS domains from 215 to 231 are in use on this machine")
 
 
 if "TRG_TEST_DOMAIN" not in os.environ:

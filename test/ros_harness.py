@@ -178,8 +178,9 @@ class SpinningThread:
 class NodeProcess:
     """A node in a process of its own; its log is kept."""
 
-    def __init__(self, module: str, **parameters: Any) -> None:
-        arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+    def __init__(self, module: str, namespace: str = "/", **parameters: Any) -> None:
+        arguments = ["-r", f"__ns:={namespace}"]
+        arguments += [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, "--ros-args", *arguments],
@@ -194,12 +195,10 @@ class NodeProcess:
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
-    def stop(self, signal_number: int, timeout_s: float = 10.0) -> tuple[int, float]:
-        """Send a signal; returns exit status and seconds until the end."""
-        started = time.monotonic()
+    def stop(self, signal_number: int, timeout_s: float = 10.0) -> int:
+        """Send a signal; returns the exit status."""
         self.process.send_signal(signal_number)
-        status = self.process.wait(timeout_s)
-        return status, time.monotonic() - started
+        return self.process.wait(timeout_s)
 
     def kill(self) -> None:
         """Whatever happened: it is gone."""

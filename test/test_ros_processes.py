@@ -1,0 +1,252 @@
+"""The node as a process, as users run it: known heads come back, a camera from a photo, signals, bags."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS")
+pytest.importorskip("trg_ros.msg", reason="needs the built messages")
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from rclpy.serialization import serialize_message
+from ros_domain import REPOSITORY
+from ros_harness import NodeProcess, Robot, save_stand_in
+from ros_outputs import OUTPUTS, ask, assert_outputs_agree, at, pose_matrix
+from sensor_msgs.msg import CameraInfo, Image
+
+from trg_ros.camera import CameraModel
+from trg_ros.checkpoint import CheckpointInfo, default_checkpoint_path, load_checkpoint
+from trg_ros.detection import make_detector
+from trg_ros.errors import CheckpointError, DetectorError
+from trg_ros.geometry import head_T_face
+
+NODE, SOURCE = "trg_ros.ros.node", "trg_ros.ros.video_source"
+RENDERED = Path(__file__).parent / "data" / "rendered"
+TF_MESSAGE_HASH = "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087"
+"""Of the official tf2_msgs/msg/TFMessage."""
+
+
+@pytest.fixture
+def robot() -> Iterator[Robot]:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Robot(context)
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+@pytest.fixture
+def start() -> Iterator[Any]:
+    """Starts nodes that are gone after the test."""
+    processes: list[NodeProcess] = []
+
+    def started(module: str, **parameters: Any) -> NodeProcess:
+        processes.append(NodeProcess(module, **parameters))
+        return processes[-1]
+
+    yield started
+    for process in processes:
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_stand_in(tmp_path_factory.mktemp("weights") / "stand_in.safetensors")
+
+
+@pytest.fixture(scope="module")
+def packaged() -> CheckpointInfo:
+    try:
+        return load_checkpoint(default_checkpoint_path()).info
+    except CheckpointError as error:
+        pytest.skip(f"needs the packaged weights: {error}")
+
+
+@pytest.fixture(scope="module")
+def with_detector() -> None:
+    try:
+        make_detector("auto")
+    except DetectorError as error:
+        pytest.skip(f"needs a face detector: {error}")
+
+
+def heard_by(robot: Robot, slots: int) -> dict[str, list[Any]]:
+    heard = {topic: robot.listen(topic, kind) for topic, kind in OUTPUTS.items()}
+    for slot in range(slots):
+        topic = f"headpose/face_{slot}/pose"
+        if topic not in heard:
+            heard[topic] = robot.listen(topic, PoseStamped)
+    return heard
+
+
+def true_faces(picture: dict[str, Any]) -> list[np.ndarray]:
+    """camera_T_face (4, 4) of every head."""
+    return [
+        np.array(head["camera_T_head"]) @ head_T_face(np.array(head["sellion_head"]))
+        for head in picture["heads"]
+    ]
+
+
+def rotation_error_deg(a: np.ndarray, b: np.ndarray) -> float:
+    cosine = 0.5 * (np.trace(a[:3, :3].T @ b[:3, :3]) - 1.0)
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+
+
+@pytest.mark.usefixtures("with_detector")
+def test_heads_of_known_pose_come_back_where_they_are(
+    robot: Robot, start: Any, packaged: CheckpointInfo
+) -> None:
+    """Rendered pictures through DDS to the node and back: every output, against each other and the truth."""
+    pictures = json.loads((RENDERED / "labels.json").read_text())["pictures"]
+    start(NODE, threads=1, publish_landmarks_in_faces=True, detection_max_side=640)
+    heard = heard_by(robot, slots=3)
+    faces = heard["headpose/faces"]
+    errors = []
+    for picture in pictures:
+        k = np.array(picture["K"])
+        robot.camera = CameraModel.from_matrix(k, picture["width"], picture["height"])
+        robot.image = cv2.imread(str(RENDERED / picture["file"]))
+        robot.stamp_ns += 10_000_000_000  # another scene, not a jump of the heads
+        assert robot.spin_until(lambda: faces, timeout_s=60.0, sending=True), "no answer at all"
+        answer = ask(robot, faces)
+        truth = true_faces(picture)
+        assert len(answer.heads) == len(truth), picture["file"]
+        topics = [topic for topic in heard if "/pose" not in topic]
+        topics += [f"headpose/face_{head.slot}/pose" for head in answer.heads]
+
+        def found(topics: list[str] = topics, header: Any = answer.header) -> dict[str, Any]:
+            return {topic: at(heard[topic], header) for topic in topics}
+
+        assert robot.spin_until(lambda found=found: all(found().values()))
+        assert_outputs_agree(found(), robot.camera, robot.image)
+        estimates = [pose_matrix(head.pose.pose) for head in answer.heads]
+        errors += [errors_of(nearest(camera_T_face, estimates), camera_T_face) for camera_T_face in truth]
+    stated = packaged.measured_errors
+    rotation_deg = stated["geodesic_mean_deg"]
+    std_x, std_y, std_z = stated["translation_std_relative"]
+    rotation, across, along = np.array(errors).T
+    assert rotation.mean() < 1.5 * rotation_deg and rotation.max() < 4.0 * rotation_deg, rotation
+    assert across.max() < 4.0 * max(std_x, std_y), across
+    assert along.mean() < 1.5 * std_z and along.max() < 4.0 * std_z, along
+
+
+def nearest(camera_T_face: np.ndarray, estimates: list[np.ndarray]) -> np.ndarray:
+    return min(estimates, key=lambda estimate: float(np.linalg.norm((estimate - camera_T_face)[:3, 3])))
+
+
+def errors_of(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
+    """Rotation in degrees; translation across and along the viewing ray, over the distance."""
+    distance = float(np.linalg.norm(truth[:3, 3]))
+    ray = truth[:3, 3] / distance
+    error = (estimate - truth)[:3, 3] / distance
+    along = float(ray @ error)
+    return rotation_error_deg(estimate, truth), float(np.linalg.norm(error - along * ray)), abs(along)
+
+
+@pytest.mark.usefixtures("with_detector")
+def test_a_photo_seen_by_a_moving_camera_reaches_every_output_and_a_bag(
+    robot: Robot, start: Any, stand_in: Path, astronaut_bgr: np.ndarray, tmp_path: Path
+) -> None:
+    """video_source -> DDS -> node -> DDS -> bag -> rosbags: three processes and nobody in between."""
+    photo = tmp_path / "astronaut.png"
+    cv2.imwrite(str(photo), astronaut_bgr)
+    start(SOURCE, source=photo, fov_deg=45, motion="orbit", width=320, height=240, rate=10, frame_id="cam")
+    start(NODE, checkpoint=stand_in, threads=1, min_score=0.0, max_faces=2, publish_landmarks_in_faces=True)
+    robot.camera, robot.boxes = None, []
+    heard = {topic: robot.listen(topic, kind) for topic, kind in OUTPUTS.items() if "face_1" not in topic}
+    heard["headpose/face_0/pose"] = robot.listen("headpose/face_0/pose", PoseStamped)
+    heard["/diagnostics"] = robot.listen("/diagnostics", DiagnosticArray)
+    assert robot.spin_until(lambda: all(heard.values()), timeout_s=60.0)
+    faces = [message for message in heard["headpose/faces"] if message.heads]
+    assert faces[-1].header.frame_id == "cam"
+    assert faces[-1].header.stamp.sec > 1_000_000_000
+    hashes = [str(info.topic_type_hash) for info in robot.get_publishers_info_by_topic("/tf")]
+    assert set(hashes) == {TF_MESSAGE_HASH}
+    bag_is_read_back(tmp_path / "bag", heard)
+
+
+def bag_is_read_back(path: Path, heard: dict[str, list[Any]]) -> None:
+    rosbag2 = pytest.importorskip("rosbags.rosbag2")
+    from trg_ros.demo.bag import Bag, typestore_with
+
+    with Bag(path, REPOSITORY / "msg") as bag:
+        for topic, messages in heard.items():
+            kind = type(messages[-1])
+            name = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+            bag.write(topic, name, 1_000, serialize_message(messages[-1]))
+    typestore = typestore_with(REPOSITORY / "msg")
+    with rosbag2.Reader(path) as reader:
+        read = {
+            connection.topic: typestore.deserialize_cdr(data, connection.msgtype)
+            for connection, _, data in reader.messages()
+        }
+    assert sorted(read) == sorted(heard)
+    for topic, messages in heard.items():
+        if hasattr(messages[-1], "header"):
+            assert read[topic].header.frame_id == messages[-1].header.frame_id
+            assert read[topic].header.stamp.nanosec == messages[-1].header.stamp.nanosec
+    head, original = read["headpose/faces"].heads[0], heard["headpose/faces"][-1].heads[0]
+    np.testing.assert_array_equal(pose_matrix(head.pose.pose), pose_matrix(original.pose.pose))
+    np.testing.assert_array_equal(head.landmarks68_image, original.landmarks68_image)
+    np.testing.assert_array_equal(head.landmarks, original.landmarks)
+
+
+def test_signals_end_nodes_cleanly(robot: Robot, start: Any, stand_in: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), robot.image)
+    robot.camera = None
+    images, infos = robot.listen("image", Image), robot.listen("camera_info", CameraInfo)
+    diagnostics = robot.listen("/diagnostics", DiagnosticArray)
+    busy = robot.listen("headpose/faces", OUTPUTS["headpose/faces"])
+    options = {"checkpoint": stand_in, "threads": 1, "detector": "auto", "assume_fov_deg": 60}
+    stopped = {
+        "/": (start(NODE, **options), signal.SIGINT),
+        "/idle": (start(NODE, namespace="/idle", **options), signal.SIGTERM),
+        "source": (start(SOURCE, source=photo, rate=5), signal.SIGTERM),
+    }
+
+    def all_run() -> bool:
+        statuses = [message.status[0] for message in diagnostics]
+        idle = any(s.name == "/idle/headpose" and s.message.startswith("idle") for s in statuses)
+        return bool(idle and busy and images and infos)
+
+    assert robot.spin_until(all_run, timeout_s=60.0)
+    assert infos[-1].k[0] == 0.0, "no field of view was given: uncalibrated"
+    np.testing.assert_array_equal(np.array(images[-1].data).reshape(robot.image.shape), robot.image)
+    assert busy[-1].intrinsics_assumed
+    for process, signal_number in stopped.values():
+        status = process.stop(signal_number)
+        assert status == 0, process.log
+        assert "Traceback" not in process.log
+
+
+def test_what_cannot_start_says_why(robot: Robot, start: Any, tmp_path: Path) -> None:
+    bad_parameter = start(NODE, max_faces=100)
+    no_source = start(SOURCE, source=tmp_path / "nothing.jpg")
+    other_kind = tmp_path / "weights.safetensors"
+    other_kind.write_bytes(b"not weights at all")
+    bad_checkpoint = start(NODE, checkpoint=other_kind)
+    diagnostics = robot.listen("/diagnostics", DiagnosticArray)
+
+    def complained() -> bool:
+        statuses = [message.status[0] for message in diagnostics]
+        return any(s.level == DiagnosticStatus.ERROR and str(other_kind) in s.message for s in statuses)
+
+    assert robot.spin_until(complained, timeout_s=60.0), bad_checkpoint.log
+    assert bad_checkpoint.process.poll() is None, "it waits for a better one"
+    assert str(other_kind) in bad_checkpoint.log
+    for process, complaint in ((bad_parameter, "max_faces"), (no_source, "nothing.jpg")):
+        assert process.process.wait(60.0) == 2
+        assert complaint in process.log
+        assert "Traceback" not in process.log
