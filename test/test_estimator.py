@@ -10,7 +10,7 @@ import torch
 from discs import LANDMARKS, DiscBackend, DiscDetector, box_of, checkpoint, draw
 
 from trg_ros import backends
-from trg_ros.backends import TorchBackend, fold_normalisation, make_backend, resolve_device
+from trg_ros.backends import TorchBackend, make_backend, resolve_device
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo, import_release
 from trg_ros.errors import CheckpointError, DetectorError, DeviceError, InputError
@@ -18,6 +18,7 @@ from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.geometry import HEAD_R_FACE, geodesic_distance
 from trg_ros.heads import covariances
 from trg_ros.model import TRG, Topology, TRGConfig
+from trg_ros.model.preprocessing import normalise_crops
 
 CAMERAS = {
     "none": CameraModel.pinhole(600, 600, 330, 230, 640, 480),
@@ -236,16 +237,15 @@ def small():
     return Checkpoint(config, topology, CheckpointInfo(name="small"), model.state_dict())
 
 
-def test_folding_changes_nothing(small):
-    crops = torch.randn(2, 3, 64, 64)
-    box = torch.tensor([[0.1, 0.0, 0.3], [0.0, -0.1, 0.2]])
+def test_backend_computes_what_the_model_does(small):
+    crops = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
+    box = np.array([[0.1, 0.0, 0.3], [0.0, -0.1, 0.2]], np.float32)
     with torch.inference_mode():
-        expected = small.build_model()(crops, box)[-1]
-        folded = fold_normalisation(small.build_model())
-        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
-        result = folded(crops, box)[-1]
-    for one, other in zip(result[:4], expected[:4], strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+        normalised = normalise_crops(torch.from_numpy(crops))
+        expected = small.build_model()(normalised, torch.from_numpy(box), landmarks68=True)[-1]
+    result = make_backend(small, "cpu").infer(crops, box)
+    for name in ("landmarks_head", "rotation", "translation", "landmarks68_crop"):
+        np.testing.assert_allclose(getattr(result, name), getattr(expected, name), atol=1e-5, rtol=1e-4)
 
 
 def test_real_network_end_to_end(small, astronaut_bgr):

@@ -10,12 +10,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.errors import DeviceError, InputError
-from trg_ros.model.preprocessing import normalise_crops
+from trg_ros.model.deploy import DeployedTRG
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +64,7 @@ class Backend(Protocol):
 
 
 class TorchBackend:
-    """Eager torch: batch normalisation folded into the convolutions, channels last, no autograd.
+    """Eager torch on the deployed form of the network, channels last, no autograd.
 
     :param threads: torch's threads for one operation. This is torch's global setting for the whole process;
         None leaves it as it is.
@@ -78,8 +76,8 @@ class TorchBackend:
                 raise InputError(f"threads is {threads}: it must be at least 1")
             torch.set_num_threads(threads)
         self._device = device
-        model = fold_normalisation(checkpoint.build_model())
-        self._model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = DeployedTRG(checkpoint.build_model()).to(device)
+        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def device(self) -> str:
@@ -87,20 +85,8 @@ class TorchBackend:
 
     @torch.inference_mode()
     def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
-        crops = normalise_crops(torch.from_numpy(crops_rgb).to(self._device))
-        last = self._model(crops, torch.from_numpy(boxes).to(self._device), landmarks68=True)[-1]
-        parts = (last.landmarks_head, last.rotation, last.translation, last.landmarks68_crop)
-        return NetworkResult(*(part.cpu().numpy() for part in parts))
-
-
-def fold_normalisation(model: nn.Module) -> nn.Module:
-    """Fold every batch normalisation into the convolution before it, in place: same numbers, fewer passes."""
-    for module in model.modules():
-        conv, norm = getattr(module, "conv", None), getattr(module, "norm", None)
-        if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d)):
-            module.conv = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d))
-            module.norm = nn.Identity()
-    return model
+        crops, box = torch.from_numpy(crops_rgb).to(self._device), torch.from_numpy(boxes).to(self._device)
+        return NetworkResult(*(part.cpu().numpy() for part in self._network(crops, box)))
 
 
 def resolve_device(device: str) -> torch.device:
