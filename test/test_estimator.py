@@ -109,6 +109,16 @@ def test_score_tells_a_face_from_none(estimator):
     assert nothing.score < 0.1
 
 
+def test_checkpoints_say_how_far_apart_is_usual(estimator):
+    """The same disagreement means less in a checkpoint whose opinions are further apart anyway."""
+    camera = CAMERAS["none"]
+    image, boxes = draw(camera, []), [[20.0, 350, 120, 450]]
+    strict = estimator.estimate(image, camera, boxes)[0].score
+    estimator.checkpoint.info.measured_errors["landmarks68_disagreement"] = 0.2
+    lenient = estimator.estimate(image, camera, boxes)[0].score
+    assert strict < 0.1 and lenient > 0.8
+
+
 def test_no_face_no_head(estimator):
     assert estimator.estimate(draw(CAMERAS["none"], []), CAMERAS["none"]) == []
     assert estimator.forward_passes == 0

@@ -24,8 +24,11 @@ __all__ = ["HeadPose", "HeadPoseEstimator", "WindowEstimates"]
 
 #: A crop implied by the landmarks is taken for the next look only within these bounds of the last crop.
 _MAX_SIZE_RATIO, _MAX_CENTER_SHIFT = 3.0, 1.0
-#: Mean distance of the two opinions on the 68 landmarks, over the crop's side, at which the score is 0.5.
-_HALF_SCORE_DISTANCE = 0.05
+#: ``measured_errors`` entry of a checkpoint: how far apart its two opinions on the 68 landmarks (see
+#: :func:`consistency`) are on held-out heads; median of the mean distances, over the crop's side.
+DISAGREEMENT = "landmarks68_disagreement"
+_USUAL_DISAGREEMENT = 0.04  # of a checkpoint that doesn't say
+_HALF_SCORE = 2.5  # times as far apart as usual scores 0.5
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ class HeadPoseEstimator:
                 [windows_of_boxes(one, boxes[i : i + 1], turn=False) for i, one in enumerate(camera)]
             )
         result = self._infer(crops_rgb, windows)
-        scores = consistency(windows, self._landmarks68(result), result.landmarks68_crop)
+        scores = self._consistency(windows, result)
         return build_heads(result, windows, camera, scores, self.checkpoint)
 
     def estimate_windows(
@@ -205,8 +208,7 @@ class HeadPoseEstimator:
             second = self._infer(self._cut(image_bgr, camera, windows[again]), windows[again])
             result = result.with_rows(again, second)
             implied = self._landmark_windows(windows, result)
-        agreement = consistency(windows, self._landmarks68(result), result.landmarks68_crop)
-        return WindowEstimates(windows, result, implied, agreement)
+        return WindowEstimates(windows, result, implied, self._consistency(windows, result))
 
     def heads(self, estimates: WindowEstimates, camera: CameraModel, box_scores: NDArray) -> list[HeadPose]:
         """The heads of :meth:`estimate_windows`; ``box_scores`` (N,) as for :meth:`estimate`."""
@@ -229,6 +231,10 @@ class HeadPoseEstimator:
         landmarks68 = result.landmarks_head[:, self.checkpoint.topology.landmarks68].astype(np.float64)
         return landmarks68 @ result.rotation.transpose(0, 2, 1) + result.translation[:, None]
 
+    def _consistency(self, windows: CropWindows, result: NetworkResult) -> Array:
+        usual = float(self.checkpoint.info.measured_errors.get(DISAGREEMENT, _USUAL_DISAGREEMENT))
+        return consistency(windows, self._landmarks68(result), result.landmarks68_crop, usual)
+
     def _landmark_windows(self, windows: CropWindows, result: NetworkResult) -> CropWindows:
         """The windows that the estimated 68 landmarks ask for."""
         landmarks68_camera = self._landmarks68(result) @ windows.camera_R_virtual.transpose(0, 2, 1)
@@ -243,19 +249,22 @@ _NOTHING = NetworkResult(
 )
 
 
-def consistency(windows: CropWindows, landmarks68: Array, landmarks68_crop: NDArray) -> Array:
+def consistency(
+    windows: CropWindows, landmarks68: Array, landmarks68_crop: NDArray, usual: float = _USUAL_DISAGREEMENT
+) -> Array:
     """(N,) 0..1: how well the two opinions of the network on the 68 landmarks agree.
 
     One is the 68 of the dense landmarks (N, 68, 3), virtual camera, the other comes from the 2D head (N, 68,
-    2), crop coordinates. On faces they are 2 % of the crop's side apart, on anything else 8 %; at 5 % the
-    score is 0.5. (Where the landmarks lie alone says little: without a face the network answers with an
-    average one.)
+    2), crop coordinates. Without a face they are several times as far apart as on faces. (Where the landmarks
+    lie alone says little: without a face the network answers with an average one, right in the crop.)
+
+    :param usual: their distance on faces, over the crop's side; 2.5 times that scores 0.5.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         plane = landmarks68[..., :2] / np.where(landmarks68[..., 2:] > 0, landmarks68[..., 2:], np.nan)
     in_crop = (plane - windows.center[:, None]) / windows.size[:, None, None]
     distance = np.linalg.norm(in_crop - 0.5 * landmarks68_crop, axis=2).mean(axis=1)
-    return np.nan_to_num(1.0 / (1.0 + (distance / _HALF_SCORE_DISTANCE) ** 4), nan=0.0)
+    return np.nan_to_num(1.0 / (1.0 + (distance / (_HALF_SCORE * usual)) ** 4), nan=0.0)
 
 
 def _plausible(implied: CropWindows, windows: CropWindows) -> NDArray[np.bool_]:

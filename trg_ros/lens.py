@@ -201,7 +201,7 @@ class Equidistant:
         return np.where(reached[..., None], rays, np.nan)
 
 
-def _horner(s: Array, ascending: Array) -> Array:
+def _horner(s: Array, ascending: NDArray[Any]) -> Array:
     """Value of a polynomial; leading coefficients that are zero cost nothing."""
     last = int(np.flatnonzero(ascending)[-1]) if ascending.any() else 0
     value = np.full_like(s, ascending[last])

@@ -44,19 +44,20 @@ def sample_map(image: NDArray[np.uint8], u: Array, v: Array, out: NDArray[np.uin
     x, wx = region.columns(u)
     y, wy = region.rows(v)
     corners = np.stack([x, y], axis=-1).astype(np.int16)  # a region is little larger than the crop
-    wx, wy = cv2.merge([wx] * 3), cv2.merge([wy] * 3)
-    upper = _between_columns(region.pixels[:-1], corners, wx)
-    lower = _between_columns(region.pixels[1:], corners, wx)
+    across, down = cv2.merge([wx] * 3), cv2.merge([wy] * 3)
+    upper = _between_columns(region.pixels[:-1], corners, across)
+    lower = _between_columns(region.pixels[1:], corners, across)
     lower -= upper
-    lower *= wy
+    lower *= down
     lower += upper
     _store(lower, out)
 
 
 def _between_columns(pixels: NDArray[Any], corners: NDArray[np.int16], weight: NDArray[Any]) -> NDArray[Any]:
     """Float mixture of the pixels at ``corners`` and of their right neighbours."""
-    left = cv2.remap(pixels[:, :-1], corners, None, cv2.INTER_NEAREST).astype(np.float32)
-    right = cv2.remap(pixels[:, 1:], corners, None, cv2.INTER_NEAREST).astype(np.float32)
+    nothing = np.empty(0)  # a second map, of which whole numbers have no need
+    left = cv2.remap(pixels[:, :-1], corners, nothing, cv2.INTER_NEAREST).astype(np.float32)
+    right = cv2.remap(pixels[:, 1:], corners, nothing, cv2.INTER_NEAREST).astype(np.float32)
     right -= left
     right *= weight
     right += left
