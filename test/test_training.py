@@ -1,4 +1,4 @@
-"""The trainer: a killed run goes on as if nothing had happened, labels follow the augmentation, bad input is named."""
+"""The trainer: a killed run goes on as if nothing had happened, labels follow the augmentation, errors are named."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,9 @@ def fake_samples(count: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarra
     points = landmarks[:, chosen.landmarks68] @ rotation.transpose(0, 2, 1) + translation[:, None]
     box = trg_boxes(points)
     images = np.zeros((count, SIDE, SIDE, 4), np.uint8)
-    pixels = ((points[..., :2] / points[..., 2:] - box[:, None, :2]) / (MARGIN * box[:, None, 2:]) + 0.5) * SIDE - 0.5
+    pixels = (
+        (points[..., :2] / points[..., 2:] - box[:, None, :2]) / (MARGIN * box[:, None, 2:]) + 0.5
+    ) * SIDE - 0.5
     for image, marks in zip(images, pixels, strict=True):
         for x, y in np.rint(marks).astype(int):
             image[y - 1 : y + 2, x - 1 : x + 2] = 255
@@ -113,7 +115,9 @@ def test_a_killed_run_resumes_to_the_same_weights(data_root: Path, tmp_path: Pat
         assert torch.equal(value, resumed.model.state_dict()[name]), name
     for name, value in whole.average.model.state_dict().items():
         assert torch.equal(value, resumed.average.model.state_dict()[name]), name
-    changed = [name for name, value in resumed.model.state_dict().items() if not torch.equal(value, start[name])]
+    changed = [
+        name for name, value in resumed.model.state_dict().items() if not torch.equal(value, start[name])
+    ]
     assert len(changed) > 20, "the second half of the run must have trained something"
     assert (tmp_path / "whole" / "log.csv").read_text().startswith("step,samples,per_second,loss")
 
@@ -200,7 +204,9 @@ def test_labels_lie_on_the_picture_after_roll_flip_and_jitter(mirrored: bool, si
 def test_flipping_twice_is_nothing() -> None:
     images, labels = fake_samples(3, 5)
     chosen = default_landmark_set()
-    config = AugmentationConfig(photometric=0, flip_probability=1, roll_probability=0, wide_roll_probability=0)
+    config = AugmentationConfig(
+        photometric=0, flip_probability=1, roll_probability=0, wide_roll_probability=0
+    )
     augmenter = Augmenter(32, chosen.flip, chosen.landmarks68, np.zeros((1, 64, 64, 3), np.uint8), config)
     once = augmenter(RenderedSamples(images=images, margin=MARGIN, **labels), np.random.default_rng(0))
     names = ("rotation", "translation", "landmarks_head", "box")
