@@ -100,7 +100,11 @@ def write_assets(folder: Path, flip: bool = True) -> None:
 
 
 def write_arkitface(
-    root: Path, truths: list[Truth], split: str = "test", size: tuple[int, int] = (320, 320)
+    root: Path,
+    truths: list[Truth],
+    split: str = "test",
+    size: tuple[int, int] = (320, 320),
+    sigma: float = 2.5,
 ) -> None:
     """ARKitFace as its authors store it: OpenGL axes, row vectors."""
     write_assets(root / "npy")
@@ -122,7 +126,7 @@ def write_arkitface(
         image = root / f"ARKitFace_image_{split}" / "image" / place
         image.mkdir(parents=True, exist_ok=True)
         points = opengl_pixels(verts[topology.landmarks68], row_matrix, *size)
-        cv2.imwrite(str(image / f"{picture}_ar.jpg"), blobs(points, *size))
+        cv2.imwrite(str(image / f"{picture}_ar.jpg"), blobs(points, *size, sigma))
         rows.append((subject, action, picture))
     with (lists / f"ARKitFace_{split}.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("subject_id", "facial_action", "img_id"), *rows])
