@@ -1,8 +1,8 @@
 """The paper's augmentation of photographs: pictures and labels change together, exactly.
 
 Everything geometric happens on the normalised image plane, so any lens and fx != fy stay exact, and in one
-resampling of the original picture: the camera rolls about its optical axis, or is mirrored, and the crop is cut
-anew.
+resampling of the original picture: the camera rolls about its optical axis, or is mirrored, and the crop is
+cut anew.
 
 TRG's release turns the picture about the projected head centre and leaves the translation alone; no pinhole
 camera sees that of a head off the axis (the labels would be wrong by several pixels). It sees a roll.
@@ -27,7 +27,7 @@ from trg_ros.resampling import sample_map
 
 Array = NDArray[np.float64]
 
-_MIRROR = np.diag([-1.0, 1.0, 1.0])
+_MIRROR: Array = np.diag([-1.0, 1.0, 1.0])
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -151,7 +151,7 @@ def view_sample(sample: Sample, topology: Topology | None, size: int, view: View
 def cut_view(
     image: NDArray[np.uint8], camera: CameraModel, box: Array, size: int, view: View
 ) -> NDArray[np.uint8]:
-    """A crop (size, size, 3) of the window `box` (3,) on the augmented camera's plane; the image's channels."""
+    """A crop (size, size, 3) of the window `box` (3,) on the augmented camera's plane, in BGR."""
     steps = np.linspace(-0.5, 0.5, size)
     plane = view.to_original(box[:2] + box[2] * np.stack(np.meshgrid(steps, steps), axis=-1))
     pixels = camera.project(np.concatenate([plane, np.ones((size, size, 1))], axis=-1))
@@ -202,7 +202,7 @@ def _move_labels(sample: Sample, topology: Topology | None, view: View) -> tuple
                 raise InputError(
                     f"{sample.name}: these landmarks can't be mirrored, there is no mirror index"
                 )
-            landmarks_head = landmarks_head[topology.flip] @ _MIRROR
+            landmarks_head = np.asarray(landmarks_head[topology.flip] @ _MIRROR, np.float64)
     pose[:3] = view.rotation @ pose[:3]
     return pose, landmarks_head
 
