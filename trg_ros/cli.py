@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     # FFmpeg's remarks about damaged files would bury the one line that names the file.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # Idle OpenMP threads that spin make torch several times slower beside other processes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         args = _parser(arguments).parse_args(arguments)
         return int(import_module(_module(args.command)).main(args))

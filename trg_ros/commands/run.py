@@ -238,9 +238,10 @@ class _Run:
             _tell(self._intrinsics.notice)
         if self.heads == 0:
             _tell(f"no face in any of the {self.frames} frames of '{self._source.name}'")
+        rate = f", {self.frames / seconds:.1f} frames/s" if self.frames > 1 else ""
         print(
-            f"{self.frames} frame{'s' * (self.frames != 1)}, {self.heads} head{'s' * (self.heads != 1)}, "
-            f"{self.frames / seconds:.1f} frames/s on {self._finder.device} -> {self._output.path}"
+            f"{self.frames} frame{'s' * (self.frames != 1)}, {self.heads} head{'s' * (self.heads != 1)}"
+            f"{rate} on {self._finder.device} -> {self._output.path}"
         )
 
     def _process_frame(self, frame: Frame, write_line: Callable[[dict[str, Any]], None]) -> None:

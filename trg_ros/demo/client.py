@@ -69,7 +69,7 @@ class DemoClient(Node):
         self._last_image_s: dict[str, float] = {}
         self.status: Status | None = None
         self.samples: list[PoseSample] = []
-        """Pose of the head with the lowest id, for every image in which there was one."""
+        """Poses of all heads in all images."""
         self.camera_in_photo: dict[int, npt.NDArray[np.float64]] = {}
         """Stamp in ns -> (3, 3) R_photo_camera, the truth that the video source tells."""
         self.overlays: deque[tuple[int, bytes]] = deque(maxlen=1)
@@ -122,8 +122,7 @@ class DemoClient(Node):
         self._arrivals_s.append(time.monotonic())
         self._latencies_s.append(1e-9 * (time.time_ns() - stamp_ns))
         heads = sorted(message.heads, key=lambda head: head.id)
-        if heads:
-            self.samples.append(_sample(stamp_ns, heads[0]))
+        self.samples.extend(_sample(stamp_ns, head) for head in heads)
         duration_s = self._arrivals_s[-1] - self._arrivals_s[0]
         self.status = Status(
             rows=tuple(_row(head) for head in heads),
@@ -165,7 +164,6 @@ def _sample(stamp_ns: int, head: Any) -> PoseSample:
     position = head.pose.pose.position
     return PoseSample(
         stamp_ns=stamp_ns,
-        identity=int(head.id),
         position=np.array([position.x, position.y, position.z]),
         rotation=_rotation(head.pose.pose.orientation).as_matrix(),
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mode
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+
+_SAME_HEAD_DEG = 5.0
+"""Two positions in the photo that are seen closer together than this are the same head's."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,6 @@ class PoseSample:
     """A head in one image."""
 
     stamp_ns: int
-    identity: int
     position: FloatArray
     """(3,) origin of the face in the camera frame, metres."""
     rotation: FloatArray
@@ -42,7 +43,9 @@ class MotionErrors:
 def compare_with_known_motion(
     samples: Sequence[PoseSample], photo_R_camera: Mapping[int, FloatArray]
 ) -> MotionErrors | None:
-    """Compares every view with the first one, of the head that was seen longest.
+    """Compares every view with the first one, of the head that was seen first.
+
+    Which head that is, its place in the photo tells; a tracker may have lost and numbered it anew.
 
     The photo does not move: R_photo_camera(t) @ R_camera_face(t) is the same at all times, and so is
     R_photo_camera(t) @ p_camera(t), because the camera turns about its optical centre.
@@ -52,8 +55,12 @@ def compare_with_known_motion(
     """
     known = [sample for sample in samples if sample.stamp_ns in photo_R_camera]
     if known:
-        longest_seen = mode(sample.identity for sample in known)
-        known = [sample for sample in known if sample.identity == longest_seen]
+        places = [photo_R_camera[sample.stamp_ns] @ sample.position for sample in known]
+        known = [
+            sample
+            for sample, place in zip(known, places, strict=True)
+            if _angle_between_deg(place, places[0]) < _SAME_HEAD_DEG
+        ]
     if len(known) < 2:
         return None
     truth = np.stack([photo_R_camera[sample.stamp_ns] for sample in known])
@@ -70,6 +77,10 @@ def compare_with_known_motion(
         position_median=float(np.median(position_errors)),
         distance_spread=float(distances.std() / distances.mean()),
     )
+
+
+def _angle_between_deg(a: FloatArray, b: FloatArray) -> float:
+    return float(np.rad2deg(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b)))
 
 
 def _angle_deg(rotation: FloatArray) -> float:
