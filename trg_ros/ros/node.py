@@ -12,12 +12,9 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import rclpy
-import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from trg_ros.errors import TrgRosError
@@ -28,6 +25,7 @@ from trg_ros.ros.intrinsics import IntrinsicsStore
 from trg_ros.ros.log import ThrottledLog
 from trg_ros.ros.mailbox import Mailbox
 from trg_ros.ros.parameters import Settings
+from trg_ros.ros.runner import run
 from trg_ros.ros.statistics import Statistics
 from trg_ros.ros.worker import Worker
 
@@ -140,9 +138,10 @@ class HeadPoseNode(LifecycleNode):
         self.outputs = Outputs(
             self, self.settings.max_faces, self.estimator.checkpoint.topology.triangles, self._follow_demand
         )
+        estimator = self.estimator
         self.get_logger().info(
-            f"checkpoint {self.estimator.checkpoint.info.name} on {self.estimator.device}, loaded in "
-            f"{time.monotonic() - started_s:.1f} s"
+            f"checkpoint {estimator.checkpoint.info.name} on {estimator.device} ({estimator.backend_name}), "
+            f"loaded in {time.monotonic() - started_s:.1f} s"
         )
 
     def _activate(self) -> None:
@@ -184,6 +183,8 @@ class HeadPoseNode(LifecycleNode):
         self.estimator = None
 
     def _failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
+        if not self.context.ok():  # a signal came while the weights were loaded
+            return TransitionCallbackReturn.FAILURE
         self._trouble = f"can't {transition}: {error}"
         text = self._trouble
         if not isinstance(error, TrgRosError):
@@ -261,30 +262,14 @@ class HeadPoseNode(LifecycleNode):
             "outputs wanted": ", ".join(self.outputs.wanted(self.settings)) if self.outputs else "",
             "missing inputs": ", ".join(missing),
             "device": str(estimator.device),
+            "backend": estimator.backend_name,
             "checkpoint": estimator.checkpoint.info.name,
         }
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or shutdown: status 0; 2 for unusable parameters."""
-    rclpy.init(args=args)
-    node = None
-    try:
-        node = HeadPoseNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        node.autostart()
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except TrgRosError as error:
-        rclpy.logging.get_logger("headpose").fatal(str(error))
-        return 2
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run("headpose", HeadPoseNode, started=HeadPoseNode.autostart, args=args)
 
 
 if __name__ == "__main__":

@@ -10,22 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import rclpy
-import rclpy.logging
 from geometry_msgs.msg import Quaternion, TransformStamped
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from scipy.spatial.transform import Rotation  # trg_ros.geometry would load torch
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
 from trg_ros.camera import CameraModel, load_camera_yaml
-from trg_ros.errors import InputError, TrgRosError
-from trg_ros.geometry import quaternion_xyzw_from_matrix
+from trg_ros.errors import InputError
 from trg_ros.ros.camera_info import info_from_camera_model
 from trg_ros.ros.conversions import image_message
 from trg_ros.ros.parameter_table import ParameterTable, parameter
+from trg_ros.ros.runner import run
 from trg_ros.sources import Source, open_source
 from trg_ros.virtual_camera import VirtualCamera
 
@@ -98,6 +96,7 @@ class VideoSourceNode(Node):
             )
         self.finished = False
         source = self._source = open_source(self.settings.source, self.settings.loop)
+        self._is_live = source.kind == "webcam"
         rate = self.settings.rate or source.fps or _PHOTO_RATE
         pictures = self._moving(source, rate) if self.settings.motion == "orbit" else self._still(source)
         self._image = self.create_publisher(Image, "image", _QOS)
@@ -117,7 +116,16 @@ class VideoSourceNode(Node):
             self._source.close()
         super().destroy_node()
 
+    def _paused(self) -> bool:
+        """A file waits while nobody listens; a webcam's pictures would grow old in its queue."""
+        if self._is_live:
+            return False
+        publishers = self._image, self._camera_info, self._broadcaster.pub_tf
+        return all(publisher.get_subscription_count() == 0 for publisher in publishers)
+
     def _publish(self) -> None:
+        if self._paused():
+            return
         picture = next(self._pictures, None)
         if picture is None:
             self.get_logger().info("the source has ended")
@@ -135,7 +143,7 @@ class VideoSourceNode(Node):
 
     def _camera_in_photo(self, header: Header, R_camera_photo: npt.NDArray[np.float64]) -> TransformStamped:
         """Where the virtual camera looks: in a frame that stands still, a head of the photo stands still."""
-        x, y, z, w = (float(value) for value in quaternion_xyzw_from_matrix(R_camera_photo.T))
+        x, y, z, w = Rotation.from_matrix(R_camera_photo.T).as_quat().tolist()
         transform = TransformStamped(child_frame_id=header.frame_id)
         transform.header = Header(stamp=header.stamp, frame_id=self.settings.photo_frame_id)
         transform.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
@@ -180,24 +188,7 @@ class VideoSourceNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run until the source ends, SIGINT or SIGTERM: status 0; 2 for a source that can't be used."""
-    rclpy.init(args=args)
-    node = None
-    try:
-        node = VideoSourceNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while rclpy.ok() and not node.finished:
-            executor.spin_once()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except TrgRosError as error:
-        rclpy.logging.get_logger("video_source").fatal(str(error))
-        return 2
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run("video_source", VideoSourceNode, finished=lambda node: node.finished, args=args)
 
 
 if __name__ == "__main__":
