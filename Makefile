@@ -66,7 +66,7 @@ $(STAMPS)/python: pyproject.toml setup.py underlay/python/pyproject.toml | $(VEN
 	@mkdir -p $(STAMPS)
 	@echo "installing PyTorch, ROS 2 and tools into $(VENV): a few minutes, once"
 	@python -m pip install --quiet 'setuptools>=77,<80'
-	@python -m pip install --quiet --no-build-isolation 'torch==2.13.0' -e ./underlay/python -e '.[ros,train,onnx,dev]'
+	@python -m pip install --quiet --no-build-isolation 'torch==2.13.0' -e ./underlay/python -e '.[ros,train,onnx,openvino,dev]'
 	@touch $@
 
 $(STAMPS)/tf2_msgs.done: $(wildcard underlay/tf2_msgs/* underlay/tf2_msgs/msg/*) cmake/drop_missing_include_directories.cmake \

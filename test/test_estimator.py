@@ -272,9 +272,9 @@ def test_real_network_end_to_end(small, astronaut_bgr):
 def test_threads_are_only_set_when_asked(small):
     before = torch.get_num_threads()
     try:
-        make_backend(small, "cpu")
+        make_backend(small, "cpu", "torch")
         assert torch.get_num_threads() == before
-        make_backend(small, "cpu", threads=1)
+        make_backend(small, "cpu", "torch", threads=1)
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
@@ -303,7 +303,7 @@ def test_unknown_devices(device):
 
 
 def test_unknown_backend(small):
-    with pytest.raises(InputError, match="'tensorrt' is unknown: use auto or torch"):
+    with pytest.raises(InputError, match="'tensorrt' is unknown: use auto, torch, openvino or"):
         HeadPoseEstimator.load(small, device="cpu", backend="tensorrt")
 
 

@@ -75,11 +75,13 @@ class HeadPoseEstimator:
         :param checkpoint: file (or a loaded checkpoint); None: the packaged weights.
         :param device: "auto" (a GPU if there is one, else the CPU, which is logged), "cpu", "cuda" or
             "cuda:N".
-        :param backend: "auto" or "torch".
+        :param backend: "auto" (on the CPU OpenVINO if it is installed, else torch), "torch", "openvino" or
+            "openvino-bf16".
         :param detector: "auto" looks for one when it is first needed; a name as for ``make_detector``; an
             object with its methods; None: boxes always come from outside.
-        :param threads: torch's CPU threads, a setting of the whole process; None leaves it alone. Beside
-            other processes one is best, or start Python with ``OMP_WAIT_POLICY=PASSIVE``.
+        :param threads: CPU threads of the network; None: the back end's choice. For torch this is a setting
+            of the whole process. Beside other processes one is best, or start Python with
+            ``OMP_WAIT_POLICY=PASSIVE``.
         :raises CheckpointError: for a file that isn't one of our checkpoints.
         :raises DeviceError: for a GPU that was asked for and isn't there.
         :raises DetectorError: for a detector that was named and isn't there.
@@ -92,6 +94,11 @@ class HeadPoseEstimator:
     def device(self) -> str:
         """Where the network runs: "cpu", "cuda:0", ..."""
         return self._backend.device
+
+    @property
+    def backend_name(self) -> str:
+        """What runs the network and how precisely: "torch fp32", "openvino fp32", ..."""
+        return self._backend.name
 
     @property
     def detector(self) -> FaceDetector:

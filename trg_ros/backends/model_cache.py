@@ -1,0 +1,94 @@
+"""Compiled things on disk: a cache that may be lost, broken, shared or forbidden at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_MANIFEST = "manifest.json"
+#: Entries that are kept, the most recently made ones; each holds a whole network.
+_MAX_ENTRIES = 8
+
+
+def default_cache_directory() -> Path:
+    """``$XDG_CACHE_HOME/trg_ros``, else ``~/.cache/trg_ros``."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()) / "trg_ros"
+
+
+class ModelCache:
+    """Folders named by a key, written completely or not at all, and checked when they are read."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory or default_cache_directory()
+
+    def load_or_build(
+        self,
+        key: str,
+        load: Callable[[Path], T],
+        build: Callable[[], T],
+        save: Callable[[T, Path], None],
+    ) -> T:
+        """What is stored under ``key``, or else what ``build`` makes, stored for the next time.
+
+        An entry that is damaged, or that ``load`` fails on, is built anew. A cache that can't be written is
+        done without.
+        """
+        entry = self._directory / key
+        if entry.is_dir():
+            try:
+                _check(entry)
+                return load(entry)
+            except Exception as error:  # whatever a broken file makes a foreign library raise
+                logger.warning("cached model %s is unusable (%s): building it again", entry, error)
+        value = build()
+        try:
+            self._store(entry, value, save)
+        except (OSError, RuntimeError) as error:
+            logger.info("the model can't be cached in %s (%s): the next start takes longer", entry, error)
+        return value
+
+    def _store(self, entry: Path, value: T, save: Callable[[T, Path], None]) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=self._directory, prefix=f".{entry.name}."))
+        try:
+            save(value, temporary)
+            hashes = {file.name: _sha256(file) for file in temporary.iterdir()}
+            (temporary / _MANIFEST).write_text(json.dumps(hashes), encoding="utf-8")
+            if entry.exists():
+                shutil.rmtree(entry)
+            temporary.rename(entry)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        entries = [path for path in self._directory.iterdir() if (path / _MANIFEST).is_file()]
+        entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in entries[_MAX_ENTRIES:]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _check(entry: Path) -> None:
+    for name, expected in json.loads((entry / _MANIFEST).read_text(encoding="utf-8")).items():
+        if _sha256(entry / name) != expected:
+            raise ValueError(f"{name} is not what was written")
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

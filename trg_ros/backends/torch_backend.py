@@ -1,0 +1,39 @@
+"""The network in eager torch: no dependency beyond torch, on the CPU or a GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trg_ros.backends.protocol import NetworkResult
+from trg_ros.checkpoint import Checkpoint
+from trg_ros.model.deploy import DeployedTRG
+
+
+class TorchBackend:
+    """Eager torch in float32: the deployed network, channels last, no autograd.
+
+    :param threads: torch's threads for one operation. This is torch's global setting for the whole process;
+        None leaves it as it is.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._device = device
+        network = DeployedTRG(checkpoint.build_model()).to(device)
+        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def name(self) -> str:
+        return "torch fp32"
+
+    @property
+    def device(self) -> str:
+        return str(self._device)
+
+    @torch.inference_mode()
+    def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
+        crops, box = torch.from_numpy(crops_rgb).to(self._device), torch.from_numpy(boxes).to(self._device)
+        return NetworkResult(*(part.cpu().numpy() for part in self._network(crops, box)))
