@@ -4,6 +4,9 @@ import argparse
 import json
 import logging
 from pathlib import Path
+from typing import Any
+
+from trg_ros.errors import InputError
 
 HELP = "train a network, or go on training it"
 
@@ -22,9 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     from trg_ros.training.config import load_training_config
     from trg_ros.training.packaging import package
+    from trg_ros.training.paper_config import read_recipe
     from trg_ros.training.trainer import Trainer
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    recipe = read_recipe(args.config)
+    if recipe is not None:
+        return _train_as_the_paper(args, recipe)
     config = load_training_config(args.config)
     out = (
         Path(args.package)
@@ -38,4 +45,22 @@ def main(args: argparse.Namespace) -> int:
             return 0
     measured = package(config, out, args.weights_version)
     print(json.dumps({"checkpoint": str(out), "measured_errors": measured}, indent=2))
+    return 0
+
+
+def _train_as_the_paper(args: argparse.Namespace, recipe: dict[str, Any]) -> int:
+    """`recipe: paper`, alone or as one of torchrun's processes."""
+    from trg_ros.training.paper import PaperTrainer, distributed
+    from trg_ros.training.paper_config import paper_config_from_dict
+
+    if args.package:
+        raise InputError("--package is not for `recipe: paper`, which writes a checkpoint with every state")
+    config = paper_config_from_dict(recipe, args.config)
+    rank, world, device = distributed()
+    trainer = PaperTrainer(config, rank, world, device)
+    loss = trainer.run(args.until)
+    if rank == 0:
+        path = trainer.output / f"{config.name}.safetensors"
+        result = {"checkpoint": str(path), "step": trainer.step, "loss": loss}
+        print(json.dumps({**result, "validation": trainer.evaluate()}, indent=2))
     return 0

@@ -11,6 +11,7 @@ camera sees that of a head off the axis (the labels would be wrong by several pi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -173,7 +174,7 @@ def jitter_colour(
     rgb: NDArray[np.uint8], strengths: tuple[float, float, float, float], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Brightness, contrast and saturation times 1 +- strength, hue turned by +- strength of a full circle."""
-    image = rgb.astype(np.float32) / 255
+    image: NDArray[Any] = rgb.astype(np.float32) / 255
     factors = 1 + np.array(strengths[:3]) * rng.uniform(-1, 1, 3)
     turn = strengths[3] * rng.uniform(-1, 1)
     for step in rng.permutation(4):

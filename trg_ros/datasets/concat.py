@@ -29,6 +29,7 @@ class ConcatDataset(HeadDataset):
         self.datasets = list(datasets)
         self._starts = np.cumsum([0, *(len(dataset) for dataset in self.datasets)])
         self.shares = _checked_shares(shares, self.datasets)
+        self.by_shares = shares is not None
         self.topology = _common_topology(self.datasets)
 
     def __len__(self) -> int:
