@@ -101,6 +101,23 @@ def test_second_look_centres_the_crop(estimator):
     assert np.abs(second.box - expected).max() < 2 < np.abs(first.box - expected).max()
 
 
+def test_the_2d_head_says_where_to_look_next(estimator):
+    """Dense landmarks that stay behind, as those of a weak network do, don't lead the crop off the face."""
+    camera = CAMERAS["none"]
+    expected = box_of(camera, CENTERS[0])
+    image = draw(camera, CENTERS)
+    see = estimator._backend.infer
+
+    def lagging(crops, boxes):
+        result = see(crops, boxes)
+        middle = np.concatenate([boxes[:, :2], np.ones((len(boxes), 1))], axis=1) * result.translation[:, 2:]
+        return dataclasses.replace(result, translation=(0.2 * result.translation + 0.8 * middle).astype("f4"))
+
+    estimator._backend.infer = lagging
+    head = estimator.estimate(image, camera, [expected + np.array([20, 15, 20, 15])], refine=1)[0]
+    assert np.abs(head.box - expected).max() < 2
+
+
 def test_score_tells_a_face_from_none(estimator):
     camera = CAMERAS["none"]
     image = draw(camera, CENTERS)

@@ -28,6 +28,7 @@ _MAX_SIZE_RATIO, _MAX_CENTER_SHIFT = 3.0, 1.0
 #: :func:`consistency`) are on held-out heads; median of the mean distances, over the crop's side.
 DISAGREEMENT = "landmarks68_disagreement"
 _USUAL_DISAGREEMENT = 0.04  # of a checkpoint that doesn't say
+_MIN_DEPTH = 1e-3  # metres, of landmarks in front of the camera
 _HALF_SCORE = 2.5  # times as far apart as usual scores 0.5
 
 
@@ -243,9 +244,16 @@ class HeadPoseEstimator:
         return consistency(windows, self._landmarks68(result), result.landmarks68_crop, usual)
 
     def _landmark_windows(self, windows: CropWindows, result: NetworkResult) -> CropWindows:
-        """The windows that the estimated 68 landmarks ask for."""
-        landmarks68_camera = self._landmarks68(result) @ windows.camera_R_virtual.transpose(0, 2, 1)
-        return CropWindows.from_landmarks68(landmarks68_camera)
+        """Where the face is: the size from the dense landmarks, the place from the 2D head.
+
+        The dense landmarks follow a face that is off the crop's centre only part of the way, and looking
+        where they are, again and again, walks off the face; the 2D head sees where it is, but not its size.
+        """
+        virtual = self._landmarks68(result)
+        plane = virtual[..., :2] / np.maximum(virtual[..., 2:], _MIN_DEPTH)
+        seen = windows.center[:, None] + 0.5 * windows.size[:, None, None] * result.landmarks68_crop
+        virtual[..., :2] += (seen - plane).mean(axis=1, keepdims=True) * virtual[..., 2:]
+        return CropWindows.from_landmarks68(virtual @ windows.camera_R_virtual.transpose(0, 2, 1))
 
 
 _NOTHING = NetworkResult(

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 #: A detection belongs to a track whose window it overlaps at least this much (intersection over union) ...
 _MATCH_OVERLAP = 0.25
 #: ... and replaces the track's own window when they overlap less than this.
-_TRUST_OVERLAP = 0.5
+_TRUST_OVERLAP = 0.6
 #: Two tracks that overlap more than this are one head.
 _DUPLICATE_OVERLAP = 0.6
 #: A track ends when the detector misses it this many times in a row.
