@@ -100,14 +100,25 @@ class Robot(Node):
     def send(self, header: Header | None = None) -> Header:
         """One image with its calibration and boxes."""
         header = header or self.header()
+        self.publish_about(header)
+        self._images.publish(image_message(header, self.image))
+        return header
+
+    def publish_about(self, header: Header) -> None:
+        """What goes with the image of that stamp: its calibration, if there is one, and its boxes."""
         if self.camera is not None:
             info = info_from_camera_model(self.camera, self.camera.width, self.camera.height)
             info.header = header
             self._infos.publish(info)
         boxes = [FaceBox(left=a, top=b, right=c, bottom=d, score=0.9) for a, b, c, d in self.boxes]
         self._detections.publish(FaceBoxArray(header=header, boxes=boxes))
-        self._images.publish(image_message(header, self.image))
-        return header
+
+    def replace_camera(self, image_qos: QoSProfile, info_qos: QoSProfile) -> None:
+        """Publish with other QoS from now on."""
+        self.destroy_publisher(self._images)
+        self.destroy_publisher(self._infos)
+        self._images = self.create_publisher(Image, "image", image_qos)
+        self._infos = self.create_publisher(CameraInfo, "camera_info", info_qos)
 
     def publish_image(self, message: Image) -> None:
         """As it is, with boxes of its stamp."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,9 +18,11 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_bad_inputs import BAD_CAMERA_INFOS, BAD_IMAGES, camera_info
 from ros_harness import BOXES, CAMERA, FRAME, Robot, SpinningThread, save_stand_in
 from ros_outputs import OUTPUTS, ask, assert_outputs_agree, at
+from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from trg_ros.msg import HeadPoseArray
@@ -193,6 +196,52 @@ def test_an_image_without_a_face_gives_an_empty_list(rig: Rig) -> None:
     messages = robot.listen("headpose/faces", HeadPoseArray)
     assert robot.spin_until(lambda: messages, sending=True)
     assert messages[0].heads == []
+
+
+# How images come
+
+
+def test_compressed_images_are_subscribed_to_beside_the_raw_topic(checkpoint: Path) -> None:
+    rig = Rig(checkpoint, "/compressed", image_transport="compressed")
+    try:
+        robot = rig.robot
+        publisher = robot.create_publisher(CompressedImage, "image/compressed", 5)
+        faces = robot.listen("headpose/faces", HeadPoseArray)
+        assert robot.spin_until(lambda: publisher.get_subscription_count() == 1)
+        assert robot.image_subscribers == 0
+        data = cv2.imencode(".jpg", robot.image)[1].tobytes()
+
+        def answered() -> bool:
+            message = CompressedImage(header=robot.header(), format="jpeg")
+            message.data.frombytes(data)
+            robot.publish_about(message.header)
+            publisher.publish(message)
+            robot.spin(0.1)
+            return bool(faces and faces[-1].heads)
+
+        assert robot.spin_until(answered)
+        assert (faces[-1].image_width, faces[-1].image_height) == (320, 240)
+    finally:
+        rig.close()
+
+
+def test_the_subscriptions_follow_the_publishers_qos(checkpoint: Path) -> None:
+    """A sensor that sends its images as best effort, and its calibration once and for all."""
+    rig = Rig(checkpoint, "/sensor")
+    try:
+        robot = rig.robot
+        robot.replace_camera(
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+        )
+        robot.publish_info(camera_info(width=320, height=240, k=CAMERA.K.ravel().tolist()))
+        robot.spin(0.3)
+        robot.camera = None
+        faces = robot.listen("headpose/faces", HeadPoseArray)
+        assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+        assert not faces[-1].intrinsics_assumed
+    finally:
+        rig.close()
 
 
 # CameraInfo

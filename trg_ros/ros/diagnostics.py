@@ -115,10 +115,10 @@ def judge(missing: list[MissingInput], problem: str, listening: bool) -> tuple[b
     """(level, message) of an active node."""
     if missing:
         return DiagnosticStatus.WARN, "; ".join(item.fix for item in missing)
-    if problem:
-        return DiagnosticStatus.WARN, problem
     if not listening:
         return DiagnosticStatus.OK, "idle: nobody subscribes to an output"
+    if problem:
+        return DiagnosticStatus.WARN, problem
     return DiagnosticStatus.OK, "running"
 
 

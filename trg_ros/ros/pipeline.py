@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 from std_msgs.msg import Header
 
 from trg_ros.errors import CameraError, TrgRosError
@@ -116,7 +117,9 @@ class Pipeline:
         intrinsics = self._intrinsics.for_image(message.header, width, height, settings, time.monotonic())
         self._log.settled("camera_info")
         boxes, scores = (None, None) if frame.boxes is None else boxes_from_message(frame.boxes)
-        heads = self._tracker.update(image_bgr, intrinsics.camera, stamp_s, boxes=boxes, scores=scores)
+        tracked = self._tracker.update(image_bgr, intrinsics.camera, stamp_s, boxes=boxes, scores=scores)
+        # A pose that can't be right is not published: NaN would stay in every tf2 buffer that hears it.
+        heads = [one for one in tracked if np.isfinite(one.head.camera_T_face).all()]
         header = Header(stamp=message.header.stamp, frame_id=frame_id or intrinsics.frame_id)
         self._explain(header, intrinsics)
         return FrameResult(
