@@ -117,8 +117,9 @@ class RenderedDataset:
 
     def gather(self, indices: np.ndarray) -> RenderedSamples:
         """The samples of the given indices ((N,) int), copied into one batch."""
-        shard_of = np.searchsorted(self._ends, indices, side="right")
-        starts = self._ends - [len(shard.images) for shard in self._shards]
+        ends = self._ends  # `refresh` may replace it meanwhile
+        shard_of = np.searchsorted(ends, indices, side="right")
+        starts = np.concatenate([[0], ends[:-1]])
         places = [(self._shards[s], int(i - starts[s])) for s, i in zip(shard_of, indices, strict=True)]
         labels = {key: np.stack([shard.labels[key][row] for shard, row in places]) for key in LABELS}
         images = np.stack([shard.images[row] for shard, row in places])

@@ -192,7 +192,7 @@ class HeadRenderer:
         self, scene: _Scene, vertices: np.ndarray, expression: np.ndarray, look: Look, camera: "_Camera",
         rng: np.random.Generator,
     ) -> float:  # fmt: skip
-        """Head, hair, glasses frames; then what is translucent: eyelashes and lenses. Returns the exposure."""
+        """Head, hair, frames; then what is translucent: eyelashes and lenses. Returns the exposure."""
         triangles = self._drawn_triangles(expression, rng)
         raster.vertex_normals(vertices, triangles, self._normals)
         points = camera.to_camera(vertices)

@@ -1,4 +1,4 @@
-"""Batches in a deterministic order, made by a thread beside the training step.
+"""Batches in a deterministic order, made by threads beside the training step.
 
 Batch k of stream w depends on (seed, w, k), the size of its crops and the samples there were when it was
 drawn, and on nothing else; which samples there were is written down (``growth``), so that a resumed run draws
@@ -6,10 +6,10 @@ the same ones.
 """
 
 import os
-import queue
-import threading
 import zlib
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,48 +80,33 @@ class BatchStream:
     ) -> None:
         self._config, self._dataset, self._backgrounds = config, dataset, backgrounds
         self._landmark_set, self._growth, self._stream = landmark_set, growth, stream
-        self._augmenters: dict[int, Augmenter] = {}
 
     def batch(self, step: int) -> TrainingBatch:
-        self._grow(step)
+        """The batch of a step; growth up to this step must be known."""
+        if not self._growth.entries:
+            self._grow(step)
         samples_there = self._dataset.samples_in(self._growth.shards_at(step))
         rng = np.random.default_rng([self._config.seed, self._stream, step])
         indices = rng.integers(0, samples_there, self._config.optimisation.batch_size)
         return self._augmenter(self._config.crop_size(step))(self._dataset.gather(indices), rng)
 
-    def prefetched(self, first: int, last: int, depth: int = 4) -> Iterator[tuple[int, TrainingBatch]]:
-        """Batches first..last-1, made ahead by a thread; ends early when the consumer stops iterating."""
-        batches: queue.Queue[tuple[int, TrainingBatch] | BaseException] = queue.Queue(depth)
-        stop = threading.Event()
-
-        def put(item: tuple[int, TrainingBatch] | BaseException) -> None:
-            while not stop.is_set():
-                try:
-                    batches.put(item, timeout=0.5)
-                    return
-                except queue.Full:
-                    continue
-
-        def produce() -> None:
-            try:
-                for step in range(first, last):
-                    if stop.is_set():
-                        return
-                    put((step, self.batch(step)))
-            except BaseException as error:  # handed to the consumer, which raises it
-                put(error)
-
-        thread = threading.Thread(target=produce, name="batches", daemon=True)
-        thread.start()
+    def prefetched(self, first: int, last: int) -> Iterator[tuple[int, TrainingBatch]]:
+        """Batches first..last-1 in order, made ahead by ``data.threads`` threads."""
+        threads = self._config.data.threads
+        pending: deque[tuple[int, Future[TrainingBatch]]] = deque()
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
         try:
-            for _ in range(first, last):
-                item = batches.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
+            for step in range(first, last):
+                self._grow(step)
+                pending.append((step, pool.submit(self.batch, step)))
+                if len(pending) > threads + 2:
+                    ready, batch = pending.popleft()
+                    yield ready, batch.result()
+            while pending:
+                ready, batch = pending.popleft()
+                yield ready, batch.result()
         finally:
-            stop.set()
-            thread.join()
+            pool.shutdown(cancel_futures=True)
 
     def _grow(self, step: int) -> None:
         entries = self._growth.entries
@@ -133,12 +118,8 @@ class BatchStream:
             entries.append((step if entries else 0, self._dataset.shard_count))
 
     def _augmenter(self, size: int) -> Augmenter:
-        if size not in self._augmenters:
-            chosen = self._landmark_set
-            self._augmenters[size] = Augmenter(
-                size, chosen.flip, chosen.landmarks68, self._backgrounds, self._config.augmentation
-            )
-        return self._augmenters[size]
+        chosen = self._landmark_set
+        return Augmenter(size, chosen.flip, chosen.landmarks68, self._backgrounds, self._config.augmentation)
 
 
 def to_tensors(

@@ -18,8 +18,8 @@ class DataConfig:
     """Where pictures come from. ``~`` is expanded.
 
     root: rendered data set to train on; validation: a held-out one, other seed. grow: take in shards that
-    appear while training runs. backgrounds: folder of photographs or None. Patches are ``patch_size`` pixels
-    square.
+    appear while training runs. threads: that make batches. backgrounds: folder of photographs or None.
+    Patches are ``patch_size`` pixels square.
     """
 
     root: str
@@ -29,6 +29,7 @@ class DataConfig:
     procedural_patches: int = 600
     patch_size: int = 256
     grow: bool = True
+    threads: int = 1
     refresh_every: int = 500
     validation_samples: int = 1000
 
@@ -39,7 +40,8 @@ class OptimisationConfig:
 
     sizes: (fraction of the run, crop side in pixels) from which on crops have that size: small crops first,
     they cost less. focal: pixels per box side that the image loss is measured in. helpers: extra processes
-    that add gradients (one step stale; with any the run is no longer bit-reproducible).
+    that add gradients (one step stale; with any the run is no longer bit-reproducible); for the CPU only.
+    device: "cpu", "cuda" or "auto".
     """
 
     steps: int = 20000
@@ -55,6 +57,7 @@ class OptimisationConfig:
     threads: int = 1
     helpers: int = 0
     bfloat16: bool = True
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

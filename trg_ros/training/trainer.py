@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 
-from trg_ros.errors import CheckpointError
+from trg_ros.errors import CheckpointError, DeviceError
 from trg_ros.evaluation.metrics import per_sample_errors, summarise
 from trg_ros.evaluation.rendered import HeldOutSet, predict_poses
 from trg_ros.geometry import geodesic_distance
@@ -41,6 +41,18 @@ def make_landmarks() -> tuple[LandmarkSet, Topology]:
 
 def make_dataset(config: TrainingConfig, limit_shards: int | None) -> RenderedDataset:
     return RenderedDataset(Path(config.data.root).expanduser(), limit_shards)
+
+
+def choose_device(name: str) -> torch.device:
+    """ "cpu", "cuda" or "cuda:1"; "auto" is the GPU where there is one.
+
+    :raises DeviceError: for a GPU that is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError(f"optimisation.device is {name!r} but there is no CUDA GPU; use 'cpu' or 'auto'")
+    return torch.device(name)
 
 
 def channels_last(model: TRG) -> TRG:
@@ -74,9 +86,10 @@ class Trainer:
         saved = load_state(self.output / STATE_NAME) if (self.output / STATE_NAME).exists() else None
         self.growth = Growth([tuple(entry) for entry in saved["growth"]] if saved else [])
         self.dataset = make_dataset(config, self.growth.entries[-1][1] if saved else None)
-        self.model = channels_last(TRG(config.model, topology)).train()
+        self.device = choose_device(config.optimisation.device)
+        self.model = channels_last(TRG(config.model, topology)).to(self.device).train()
         self.model.set_initial_state(self.dataset.mean_landmarks())
-        self.loss_function = TRGLoss(topology, config.loss)
+        self.loss_function = TRGLoss(topology, config.loss).to(self.device)
         self.average = WeightAverage(self.model, config.optimisation.ema_decay)
         self.optimiser = self._make_optimiser()
         self.step, self.samples_seen, self.seconds = 0, 0, 0.0
@@ -120,7 +133,7 @@ class Trainer:
         rate = self.learning_rate(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        inputs = to_tensors(batch, self.landmark_set.landmarks68, optimisation.focal)
+        inputs = to_tensors(batch, self.landmark_set.landmarks68, optimisation.focal, self.device)
         loss, terms, outputs = forward_loss(self.model, self.loss_function, inputs, optimisation.bfloat16)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -129,6 +142,7 @@ class Trainer:
         for _ in helpers.take() if helpers else ():
             self._apply_gradient()
             contributions += 1
+        self.average.update(self.model, self.step)
         self.samples_seen += contributions * len(batch.box)
         angle = geodesic_distance(outputs[-1].rotation.detach(), inputs[2].rotation).mean()
         row = {
@@ -140,11 +154,10 @@ class Trainer:
         return row | {name: float(value) for name, value in terms.items()}
 
     def _apply_gradient(self) -> torch.Tensor:
-        """Clip, step, average; a gradient that is not finite is skipped. Returns its norm."""
+        """Clip and step; a gradient that is not finite is skipped. Returns its norm."""
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimisation.gradient_clip)
         if torch.isfinite(norm):
             self.optimiser.step()
-            self.average.update(self.model, self.step)
         return norm
 
     def learning_rate(self, step: int) -> float:
@@ -176,6 +189,7 @@ class Trainer:
             "seconds": self.seconds,
             "growth": [list(entry) for entry in self.growth.entries],
             "random_state": torch.get_rng_state(),
+            "cuda_random_state": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
             "model_config": self.config.model.to_dict(),
             "config": _plain(asdict(self.config)),
         }
@@ -191,6 +205,8 @@ class Trainer:
         self.optimiser.load_state_dict(saved["optimiser"])
         self.step, self.samples_seen, self.seconds = saved["step"], saved["samples_seen"], saved["seconds"]
         torch.set_rng_state(saved["random_state"])
+        if self.device.type == "cuda" and saved["cuda_random_state"] is not None:
+            torch.cuda.set_rng_state(saved["cuda_random_state"])
         _log.info("resuming %s at step %d (%d samples seen)", self.config.name, self.step, self.samples_seen)
 
     def _start_from(self, path: Path) -> None:
