@@ -113,12 +113,14 @@ class Robot(Node):
         boxes = [FaceBox(left=a, top=b, right=c, bottom=d, score=0.9) for a, b, c, d in self.boxes]
         self._detections.publish(FaceBoxArray(header=header, boxes=boxes))
 
-    def replace_camera(self, image_qos: QoSProfile, info_qos: QoSProfile) -> None:
-        """Publish with other QoS from now on."""
+    def replace_camera(self, image_qos: QoSProfile | None, info_qos: QoSProfile | None) -> None:
+        """Publish with other QoS from now on; None: not at all."""
         self.destroy_publisher(self._images)
         self.destroy_publisher(self._infos)
-        self._images = self.create_publisher(Image, "image", image_qos)
-        self._infos = self.create_publisher(CameraInfo, "camera_info", info_qos)
+        if image_qos is not None:
+            self._images = self.create_publisher(Image, "image", image_qos)
+        if info_qos is not None:
+            self._infos = self.create_publisher(CameraInfo, "camera_info", info_qos)
 
     def publish_image(self, message: Image) -> None:
         """As it is, with boxes of its stamp."""

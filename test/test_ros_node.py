@@ -244,6 +244,31 @@ def test_the_subscriptions_follow_the_publishers_qos(checkpoint: Path) -> None:
         rig.close()
 
 
+def test_a_missing_image_is_named_with_the_topics_it_could_be(checkpoint: Path) -> None:
+    """The node listens to /lonely/image, the camera is somewhere else."""
+    rig = Rig(checkpoint, "/lonely")
+    elsewhere = Robot(rig.context, "/elsewhere")
+    try:
+        robot = rig.robot
+        robot.replace_camera(None, None)
+        robot.listen("headpose/faces", HeadPoseArray)
+        messages = robot.listen("/diagnostics", DiagnosticArray)
+
+        def status() -> Any:
+            mine = [m.status[0] for m in messages if m.status[0].name == "/lonely/headpose"]
+            return next((s for s in mine if s.level == DiagnosticStatus.WARN), None)
+
+        assert robot.spin_until(status)
+        text = status().message
+        assert "nobody publishes /lonely/image" in text and "-r image:=" in text
+        assert "/elsewhere/image" in text and "/elsewhere/camera_info" in text
+        values = {pair.key: pair.value for pair in status().values}
+        assert values["missing inputs"] == "image, camera_info, detections"
+    finally:
+        elsewhere.destroy_node()
+        rig.close()
+
+
 # CameraInfo
 
 

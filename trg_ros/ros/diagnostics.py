@@ -62,7 +62,7 @@ def _advice(node: Node, name: str, topic: str, message_type: str) -> str:
         )
         candidates = f" (seen now: {', '.join(seen[:5])})" if seen else ""
         return (
-            f"no {name}: nobody publishes {topic}; start the camera driver, or remap with "
+            f"no {name}: nobody publishes {topic}; start that node, or remap with "
             f"--ros-args -r {name}:=<topic>{candidates}"
         )
     types = sorted({info.topic_type for info in publishers})
@@ -72,8 +72,8 @@ def _advice(node: Node, name: str, topic: str, message_type: str) -> str:
             f"no {name}: {topic} carries {carried}, not {message_type}; remap {name}, or see image_transport"
         )
     return (
-        f"no {name}: {len(publishers)} publisher(s) on {topic}, but nothing arrives; is the driver "
-        "running, and does its QoS fit (ros2 topic info --verbose)?"
+        f"no {name}: {len(publishers)} publisher(s) on {topic}, but nothing arrives; is that node "
+        "active, and does its QoS fit (ros2 topic info --verbose)?"
     )
 
 

@@ -101,7 +101,9 @@ class Settings(ParameterTable):
     marker_axes: bool = parameter(
         True, "~/landmarks: x red, y green, z blue at the bridge of the nose.", live=True
     )
-    marker_mesh: bool = parameter(False, "~/landmarks: the face as triangles (some 10 ms a face).", live=True)
+    marker_mesh: bool = parameter(
+        False, "~/landmarks: the face as triangles; costs some milliseconds a face.", live=True
+    )
     marker_point_size: float = parameter(
         0.002, "~/landmarks: size of a point in metres.", low=0.0001, high=0.1, live=True
     )
