@@ -1,7 +1,7 @@
 """A real photo and the packaged weights: what must follow exactly when the photo or its camera is changed.
 
-The photo is NASA's portrait of Eileen Collins. No ground truth is needed: turning the photo turns the head, halving
-it doubles the distance, and moving the principal point moves the ray but not the head in it.
+The photo is NASA's portrait of Eileen Collins. No ground truth is needed: turning the photo turns the head,
+halving it doubles the distance, and moving the principal point moves the ray but not the head in it.
 """
 
 import cv2
