@@ -101,6 +101,14 @@ def test_arkitface_splits_and_assets_elsewhere(tmp_path: Path) -> None:
     write_assets(tmp_path / "assets", flip=False)
     assert ARKitFace(tmp_path / "data", "train").topology.flip is not None
     assert ARKitFace(tmp_path / "data", "train", tmp_path / "assets").topology.flip is None
+    ring = np.roll(np.arange(1220), 1)
+    np.save(tmp_path / "assets" / "flip_index.npy", ring)
+    dataset = ARKitFace(tmp_path / "data", "train", tmp_path / "assets")
+    assert dataset.topology.flip is None, "a checkpoint's flip swaps in pairs"
+    np.testing.assert_array_equal(dataset[:1].flip, ring)
+    np.save(tmp_path / "assets" / "flip_index.npy", ring[:100])
+    with pytest.raises(DatasetError, match="expected 1220 vertex numbers"):
+        ARKitFace(tmp_path / "data", "train", tmp_path / "assets")
     with pytest.raises(InputError, match="splits train and test, not 'all'"):
         ARKitFace(tmp_path / "data", "all")
 

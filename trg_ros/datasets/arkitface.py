@@ -7,7 +7,7 @@ Turning the y and z axes around, in the head and in the camera, gives the packag
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from trg_ros.datasets.files import (
     read_arrays,
 )
 from trg_ros.datasets.sample import HeadDataset, Sample
-from trg_ros.errors import DatasetError, InputError
+from trg_ros.errors import InputError
 from trg_ros.geometry import transform_points
 from trg_ros.model.topology import Topology
 from trg_ros.plain_pickle import UNREADABLE, read_pickle_entry
@@ -43,11 +43,13 @@ class ARKitAssets:
     """The side files that belong to ARKit's face mesh, wherever they were downloaded.
 
     projection  (4, 4) OpenGL projection of row vectors.
-    topology    triangles, the 68 key points, the sampled subset and, if known, the mirror index.
+    topology    triangles, the 68 key points, the sampled subset, and the mirror index if it swaps in pairs.
+    flip        (1220,) the mirror index as it is, or None.
     """
 
     projection: Array
     topology: Topology
+    flip: NDArray[np.int64] | None
 
 
 class ARKitFace(HeadDataset):
@@ -75,6 +77,10 @@ class ARKitFace(HeadDataset):
         self.assets = read_assets(_assets_folder(self.root, assets))
         self.topology = self.assets.topology
         self._rows = _read_list(self.root / "ARKitFace_list" / "list" / f"ARKitFace_{split}.csv")
+
+    @property
+    def flip(self) -> NDArray[np.int64] | None:
+        return self.assets.flip
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -165,19 +171,31 @@ def read_assets(folder: Path) -> ARKitAssets:
     check_array(projection, (4, 4), f"{folder / 'projection_matrix.txt'}", fail)
     landmarks68 = read_array(folder / "kpt_ind.npy", fail).reshape(-1)
     triangles = read_array(folder / "triangles.npy", fail)
+    flip = _read_flip(folder)
     try:
-        topology = Topology(triangles, np.asarray(subsample), landmarks68, _read_flip(folder))
+        topology = Topology(triangles, np.asarray(subsample), landmarks68)
         topology.validate(NUM_VERTICES)
     except InputError as error:
-        raise error if isinstance(error, DatasetError) else fail(f"{folder}: {error}") from error
-    return ARKitAssets(projection, topology)
+        raise fail(f"{folder}: {error}") from error
+    if flip is not None and np.array_equal(flip[flip], np.arange(NUM_VERTICES)):
+        topology = replace(topology, flip=flip)
+    return ARKitAssets(projection, topology, flip)
 
 
 def _read_flip(folder: Path) -> NDArray[np.int64] | None:
-    """The authors' mirror index, without which faces can't be mirrored for training: the mesh itself isn't
-    symmetric."""
+    """The authors' mirror index; without it faces can't be mirrored for training."""
     path = folder / "flip_index.npy"
-    return read_array(path, ARKitFace.error).reshape(-1) if path.exists() else None
+    if not path.exists():
+        return None
+    flip = read_array(path, ARKitFace.error).reshape(-1)
+    if (
+        flip.shape != (NUM_VERTICES,)
+        or flip.dtype.kind not in "iu"
+        or flip.max() >= NUM_VERTICES
+        or flip.min() < 0
+    ):
+        raise ARKitFace.error(f"{path} is {flip.dtype} {flip.shape}, expected {NUM_VERTICES} vertex numbers")
+    return flip.astype(np.int64)
 
 
 def _assets_folder(root: Path, assets: Path | str | None) -> Path:

@@ -23,10 +23,10 @@ from trg_ros.datasets.sample import Sample
 from trg_ros.datasets.symmetry import FLIP68
 from trg_ros.errors import InputError
 from trg_ros.geometry import transform_points
-from trg_ros.model.topology import Topology
 from trg_ros.resampling import sample_map
 
 Array = NDArray[np.float64]
+Flip = NDArray[np.int64]
 
 _MIRROR: Array = np.diag([-1.0, 1.0, 1.0])
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
@@ -116,23 +116,23 @@ def draw_view(recipe: Recipe, rng: np.random.Generator, may_mirror: bool) -> Vie
 
 
 def augment(
-    sample: Sample, topology: Topology | None, size: int, recipe: Recipe, rng: np.random.Generator
+    sample: Sample, flip: Flip | None, size: int, recipe: Recipe, rng: np.random.Generator
 ) -> TrainingSample:
     """A random training crop of `size` px.
 
-    :param topology: of the sample's dense landmarks. Without its mirror index they are never mirrored.
+    :param flip: (V,) the dense landmarks' mirror index; without it they are never mirrored.
     :raises InputError: for a sample without the 68 landmarks.
     """
-    may_mirror = sample.landmarks_head is None or (topology is not None and topology.flip is not None)
+    may_mirror = sample.landmarks_head is None or flip is not None
     view = draw_view(recipe, rng, may_mirror)
-    result = view_sample(sample, topology, size, view)
+    result = view_sample(sample, flip, size, view)
     spoil(result.crop_rgb, recipe, rng)
     return result
 
 
-def view_sample(sample: Sample, topology: Topology | None, size: int, view: View) -> TrainingSample:
+def view_sample(sample: Sample, flip: Flip | None, size: int, view: View) -> TrainingSample:
     """The crop and the labels of a sample as another camera sees them. :raises InputError: see `augment`."""
-    pose, landmarks_head = _move_labels(sample, topology, view)
+    pose, landmarks_head = _move_labels(sample, flip, view)
     landmarks68 = _landmarks68_plane(sample, view)
     low, high = landmarks68.min(axis=0), landmarks68.max(axis=0)
     side = LANDMARK_BOX_SCALE * float((high - low).max())
@@ -189,7 +189,7 @@ def jitter_colour(
     return np.clip(255 * image + 0.5, 0, 255).astype(np.uint8)
 
 
-def _move_labels(sample: Sample, topology: Topology | None, view: View) -> tuple[Array | None, Array | None]:
+def _move_labels(sample: Sample, flip: Flip | None, view: View) -> tuple[Array | None, Array | None]:
     """camera_T_head and landmarks_head of the augmented picture: mirrored in both frames, then rolled."""
     pose, landmarks_head = sample.camera_T_head, sample.landmarks_head
     if pose is None:
@@ -199,11 +199,11 @@ def _move_labels(sample: Sample, topology: Topology | None, view: View) -> tuple
         pose[:3, :3] = _MIRROR @ pose[:3, :3] @ _MIRROR
         pose[:3, 3] = _MIRROR @ pose[:3, 3]
         if landmarks_head is not None:
-            if topology is None or topology.flip is None:
+            if flip is None:
                 raise InputError(
                     f"{sample.name}: these landmarks can't be mirrored, there is no mirror index"
                 )
-            landmarks_head = np.asarray(landmarks_head[topology.flip] @ _MIRROR, np.float64)
+            landmarks_head = np.asarray(landmarks_head[flip] @ _MIRROR, np.float64)
     pose[:3] = view.rotation @ pose[:3]
     return pose, landmarks_head
 

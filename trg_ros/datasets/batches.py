@@ -12,7 +12,6 @@ from trg_ros.datasets.augmentation import Recipe, TrainingSample, augment
 from trg_ros.datasets.concat import ConcatDataset
 from trg_ros.datasets.sample import HeadDataset
 from trg_ros.model.losses import TRGTargets
-from trg_ros.model.topology import Topology
 
 Key = tuple[int, int]
 """Which sample, and the seed of its augmentation."""
@@ -24,7 +23,7 @@ class MicroBatches(Dataset):
 
     An epoch goes through all samples once in random order, or, where the data set has shares, draws as many.
 
-    :param topology: of the data set's dense landmarks, and num_landmarks how many there are.
+    :param num_landmarks: how many dense landmarks the data set has.
     :param size: side of the crops in px.
     :param count: samples in a micro-batch.
     """
@@ -32,14 +31,13 @@ class MicroBatches(Dataset):
     def __init__(
         self,
         dataset: HeadDataset,
-        topology: Topology,
         num_landmarks: int,
         size: int,
         count: int,
         recipe: Recipe,
         seed: int,
     ) -> None:
-        self.dataset, self.topology, self.num_landmarks = dataset, topology, num_landmarks
+        self.dataset, self.num_landmarks = dataset, num_landmarks
         self.size, self.count, self.recipe, self.seed = size, count, recipe, seed
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
 
@@ -51,7 +49,7 @@ class MicroBatches(Dataset):
     def __getitem__(self, key: Key) -> TrainingSample:
         index, seed = key
         rng = np.random.default_rng([self.seed, 1, seed])
-        return augment(self.dataset[index], self.topology, self.size, self.recipe, rng)
+        return augment(self.dataset[index], self.dataset.flip, self.size, self.recipe, rng)
 
     def load(self, numbers: Sequence[int], workers: int = 0) -> Iterator[Batch]:
         """The given micro-batches in this order, made by worker processes ahead of their use."""

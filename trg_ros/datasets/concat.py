@@ -32,6 +32,10 @@ class ConcatDataset(HeadDataset):
         self.by_shares = shares is not None
         self.topology = _common_topology(self.datasets)
 
+    @property
+    def flip(self) -> NDArray[np.int64] | None:
+        return next((dataset.flip for dataset in self.datasets if dataset.topology is not None), None)
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 

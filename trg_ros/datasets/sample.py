@@ -79,6 +79,11 @@ class HeadDataset(Sequence[Sample]):
     layout: ClassVar[tuple[str, ...]]
     topology: Topology | None = None
 
+    @property
+    def flip(self) -> NDArray[np.int64] | None:
+        """(V,) which landmark is where each one is in a mirror; None if that is not known."""
+        return None if self.topology is None else self.topology.flip
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -114,6 +119,10 @@ class Subset(HeadDataset):
         self.dataset, self.indices = dataset, indices
         self.title, self.layout = dataset.title, dataset.layout  # type: ignore[misc]
         self.topology = dataset.topology
+
+    @property
+    def flip(self) -> NDArray[np.int64] | None:
+        return self.dataset.flip
 
     def __len__(self) -> int:
         return len(self.indices)

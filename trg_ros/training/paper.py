@@ -67,7 +67,7 @@ class PaperTrainer:
         self.loss_function = TRGLoss(self.topology, config.loss).to(self.device)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         self.batches = MicroBatches(
-            self.dataset, self.topology, config.model.num_landmarks, config.model.input_size,
+            self.dataset, config.model.num_landmarks, config.model.input_size,
             config.micro_batch, config.augmentation, config.seed,
         )  # fmt: skip
         self.step = 0
