@@ -25,9 +25,9 @@ build_messages = mkdir -p $(STAMPS)/$(2) && cd $(STAMPS)/$(2) && { \
 	cmake -S $(CURDIR)/$(1) -B . $(CMAKE_OPTIONS) && cmake --build . && cmake --install . ; } > $(2).log 2>&1 \
 	|| { tail -n 40 $(2).log; echo "building $(2) failed; the whole log: $(STAMPS)/$(2)/$(2).log"; exit 1; }
 
-.PHONY: setup build demo test lint format clean help
+.PHONY: setup build demo test lint format docs clean help
 help:
-	@echo "make setup | demo | test | lint | format | build | clean    (PYTHON=python3.12 chooses the interpreter)"
+	@echo "make setup | demo | test | lint | format | docs | build | clean    (PYTHON=python3.12 chooses the interpreter)"
 
 setup: $(STAMPS)/python $(STAMPS)/tf2_msgs.done $(STAMPS)/trg_ros.done $(STAMPS)/face_detection
 
@@ -45,6 +45,9 @@ lint: setup
 format: setup
 	ruff check --fix .
 	ruff format .
+
+docs: setup
+	python docs/update.py
 
 build: setup
 	rm -rf dist
