@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from trg_ros.evaluation.metrics import PoseSet
-from trg_ros.model.network import TRG
+from trg_ros.model.network import TRG, project_to_crop
 from trg_ros.model.preprocessing import normalise_crops
 from trg_ros.synthetic.backgrounds import procedural_patches
 from trg_ros.synthetic.dataset import RenderedDataset
@@ -44,6 +44,10 @@ class HeldOutSet:
         if size not in self._batches:
             self._batches[size] = self._make(size)
         return self._batches[size]
+
+    def attributes(self) -> dict[str, np.ndarray]:
+        """What the heads look like, (count,) per name; empty for sets that don't say."""
+        return self.dataset.attributes(self.count)
 
     @staticmethod
     def truth(batch: TrainingBatch) -> PoseSet:
@@ -85,3 +89,21 @@ def predict_poses(model: TRG, batch: TrainingBatch, bfloat16: bool = False) -> P
         return torch.cat([getattr(part, name) for part in parts]).float().cpu().numpy()
 
     return PoseSet(joined("rotation"), joined("translation"), joined("landmarks_head"))
+
+
+@torch.inference_mode()
+def landmarks68_disagreement(model: TRG, batch: TrainingBatch) -> np.ndarray:
+    """Mean distance (N,) of the 68 projected landmarks from what the 68-landmark head sees, over the crop's
+    side."""
+    device = next(model.parameters()).device
+    landmarks68 = torch.from_numpy(model.topology.landmarks68).to(device)
+    parts = []
+    for first in range(0, len(batch.box), BATCH):
+        part = slice(first, first + BATCH)
+        box = torch.from_numpy(batch.box[part]).to(device)
+        output = model(
+            normalise_crops(torch.from_numpy(batch.crops[part]).to(device)), box, landmarks68=True
+        )[-1]
+        dense = project_to_crop(output.landmarks_camera[:, landmarks68], box)
+        parts.append((dense - output.landmarks68_crop).norm(dim=-1).mean(dim=1) / 2)
+    return torch.cat(parts).float().cpu().numpy()

@@ -66,6 +66,7 @@ class _Shard:
     images: np.ndarray
     labels: dict[str, np.ndarray]
     margin: float
+    attribute_names: tuple[str, ...]
 
 
 class RenderedDataset:
@@ -95,6 +96,14 @@ class RenderedDataset:
     def samples_in(self, shards: int) -> int:
         """Number of samples in the first so many shards."""
         return int(self._ends[shards - 1])
+
+    def attributes(self, count: int) -> dict[str, np.ndarray]:
+        """What the first samples look like, (count,) float32 per name of ``render.ATTRIBUTES``; empty when
+        the set was rendered without."""
+        if any("attributes" not in shard.labels for shard in self._shards):
+            return {}
+        values = np.concatenate([shard.labels["attributes"] for shard in self._shards])[:count]
+        return dict(zip(self._shards[0].attribute_names, values.T, strict=True))
 
     @property
     def num_landmarks(self) -> int:
@@ -146,4 +155,5 @@ def _read_shard(path: Path) -> _Shard:
         raise InputError(
             f"{path} is not a rendered shard ({error}); delete it and render it again"
         ) from error
-    return _Shard(images=images, labels=labels, margin=float(info["margin"]))
+    names = tuple(info.get("attribute_names", ()))
+    return _Shard(images=images, labels=labels, margin=float(info["margin"]), attribute_names=names)

@@ -13,14 +13,21 @@ from scipy.spatial.transform import Rotation
 
 from trg_ros.checkpoint import HEAD_CONVENTION, Checkpoint, CheckpointInfo, save_checkpoint
 from trg_ros.errors import CheckpointError
+from trg_ros.evaluation.groups import group_masks, group_table, yaw_degrees
 from trg_ros.evaluation.metrics import PoseSet, per_sample_errors, summarise
-from trg_ros.evaluation.rendered import HELD_OUT_SEED, HeldOutSet, predict_poses
+from trg_ros.evaluation.rendered import (
+    HELD_OUT_SEED,
+    HeldOutSet,
+    landmarks68_disagreement,
+    predict_poses,
+)
 from trg_ros.model.config import TRGConfig
 from trg_ros.model.network import TRG
 from trg_ros.training.config import TrainingConfig
 from trg_ros.training.state import load_state
 from trg_ros.training.trainer import STATE_NAME, make_landmarks
 
+DISAGREEMENT = "landmarks68_disagreement"  # what the estimator's score measures a face by
 ORIGIN = (
     "origin: mean of the 68 landmarks of ICT-FaceKit's neutral face, on the plane of symmetry, about 4 cm "
     "below and 1.3 cm behind the sellion"
@@ -74,8 +81,9 @@ def package(config: TrainingConfig, out: Path, version: str = "1") -> dict[str, 
     return measured
 
 
-def measure(model: TRG, held_out: HeldOutSet, size: int) -> dict[str, Any]:
-    """`CheckpointInfo.measured_errors` of a model at an input size."""
+def measure(model: TRG, held_out: HeldOutSet, size: int, groups: bool = False) -> dict[str, Any]:
+    """`CheckpointInfo.measured_errors` of a model at an input size; with ``groups``, also a table by
+    group."""
     batch = held_out.crops(size)
     truth, predicted = held_out.truth(batch), predict_poses(model, batch)
     errors = per_sample_errors(predicted, truth)
@@ -85,15 +93,12 @@ def measure(model: TRG, held_out: HeldOutSet, size: int) -> dict[str, Any]:
         "samples": len(batch.box),
         **summarise(errors),
         **spread(predicted, truth),
+        DISAGREEMENT: float(np.median(landmarks68_disagreement(model, batch))),
         "yaw_below_60": summarise({name: values[moderate] for name, values in errors.items()}),
     }
+    if groups:
+        numbers["groups"] = group_table(errors, group_masks(truth, held_out.attributes()))
     return _rounded(numbers)
-
-
-def yaw_degrees(poses: PoseSet) -> np.ndarray:
-    """Angle (N,) between the face's direction, projected on the horizontal plane, and the camera's axis."""
-    forward = -poses.rotation[:, :, 2]
-    return np.degrees(np.arctan2(-forward[:, 0], -forward[:, 2]))
 
 
 def spread(predicted: PoseSet, truth: PoseSet) -> dict[str, list[float]]:
