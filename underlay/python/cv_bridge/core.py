@@ -60,7 +60,7 @@ class CvBridge:
             message.header = header
         message.is_bigendian = int(sys.byteorder == "big")
         message.step = cvim.shape[1] * channels * cvim.itemsize
-        message.data.frombytes(memoryview(np.ascontiguousarray(cvim)).cast("B"))
+        message.data.frombytes(np.ascontiguousarray(cvim).data.cast("B"))
         return message
 
     def compressed_imgmsg_to_cv2(
@@ -79,7 +79,7 @@ class CvBridge:
         if not done:
             raise CvBridgeError(f"an array of {cvim.dtype}, {cvim.shape}, can't be written as {dst_format}")
         message = CompressedImage(format=dst_format)
-        message.data.frombytes(memoryview(encoded).cast("B"))
+        message.data.frombytes(encoded.data.cast("B"))
         return message
 
 

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.lib.recfunctions import structured_to_unstructured, unstructured_to_structured
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-_TYPES = {
+_TYPES: dict[int, np.dtype] = {
     PointField.INT8: np.dtype(np.int8),
     PointField.UINT8: np.dtype(np.uint8),
     PointField.INT16: np.dtype(np.int16),
@@ -31,7 +32,7 @@ def dtype_from_fields(fields: Iterable[PointField], point_step: int | None = Non
             names.append(field.name if field.count == 1 else f"{field.name}_{index}")
             offsets.append(field.offset + index * dtype.itemsize)
             formats.append(dtype)
-    layout: dict = {"names": names, "formats": formats, "offsets": offsets}
+    layout: Any = {"names": names, "formats": formats, "offsets": offsets}
     if point_step is not None:
         layout["itemsize"] = point_step
     return np.dtype(layout)
