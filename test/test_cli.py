@@ -7,22 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from fake_finders import FakeFinder, NoHeads
 
 from trg_ros import cli, commands
-from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import default_checkpoint_path
 from trg_ros.commands import run as run_command
 from trg_ros.errors import CheckpointError, InputError
-from trg_ros.geometry import HEAD_R_FACE, make_transform
 from trg_ros.sources import Frame, Source
-from trg_ros.tracking import TrackedHead
 
 
 def write_photo(path, size=(64, 48)):
@@ -81,31 +77,6 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-class FakeFinder:
-    """Finds one head in each frame, or none, without a network."""
-
-    checkpoint_name = "fake"
-    device = "cpu"
-    heads_per_frame = 1
-
-    def __init__(self, args, source):
-        pass
-
-    def heads(self, frame: Frame, camera: CameraModel):
-        position = np.array([0.01, -0.02, 0.8])
-        landmarks = position + np.random.default_rng(0).normal(size=(100, 3)) * 0.05
-        head = SimpleNamespace(
-            rotation=np.eye(3),
-            camera_T_face=make_transform(HEAD_R_FACE, position),
-            landmarks_camera=landmarks,
-            landmarks_image=camera.project(landmarks),
-            landmarks68_image=camera.project(landmarks[:68]),
-            box=np.array([20.0, 10.0, 50.0, 40.0]),
-            score=0.75,
-        )
-        return [TrackedHead(id=1 + slot, slot=slot, head=head) for slot in range(self.heads_per_frame)]
-
-
 @pytest.fixture
 def with_a_head(monkeypatch):
     monkeypatch.setattr(run_command, "HeadFinder", FakeFinder)
@@ -113,9 +84,6 @@ def with_a_head(monkeypatch):
 
 @pytest.fixture
 def without_heads(monkeypatch):
-    class NoHeads(FakeFinder):
-        heads_per_frame = 0
-
     monkeypatch.setattr(run_command, "HeadFinder", NoHeads)
 
 
@@ -315,24 +283,15 @@ def test_ctrl_c_in_a_video_leaves_nothing(folder, monkeypatch, capfd):
     assert tree(folder) == before
 
 
-class SlowFinder(FakeFinder):
-    """Says that it works, and works for ever."""
-
-    def heads(self, frame, camera):
-        print("working", flush=True)
-        time.sleep(60)
-        return []
-
-
 def start_with(finder, *arguments):
     """`trg-headpose` in a process of its own, with one of the finders above."""
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     script = (
         f"import sys; sys.path[:0] = {paths}\n"
-        "import test_cli\n"
+        "import fake_finders\n"
         "from trg_ros import cli\n"
         "from trg_ros.commands import run\n"
-        f"run.HeadFinder = test_cli.{finder}\n"
+        f"run.HeadFinder = fake_finders.{finder}\n"
         f"sys.exit(cli.main({list(arguments)}))\n"
     )
     return subprocess.Popen(
@@ -342,7 +301,7 @@ def start_with(finder, *arguments):
 
 def test_a_truncated_video_gives_one_line_and_leaves_nothing(folder):
     before = tree(folder)
-    process = start_with("FakeFinder", "run", "bad/half.avi", "--out", "results/new", "--fov", "60")
+    process = start_with("NoHeads", "run", "bad/half.avi", "--out", "results/new", "--fov", "60")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2 and out == ""
     assert re.fullmatch(r"trg-headpose: error: 'bad/half.avi' is .* after \d+ of 40 frames\n", err)
@@ -433,9 +392,7 @@ def test_real_photo_with_the_packaged_weights(folder, astronaut_bgr, packaged_ch
     """One head; she looks at the camera, roughly, from a plausible distance for the assumed lens."""
     pytest.importorskip("yuface", reason="the default face detector is not installed")
     cv2.imwrite("astronaut.png", astronaut_bgr)
-    started = time.monotonic()
     assert cli.main(["run", "astronaut.png", "--out", "results"]) == 0, capfd.readouterr().err
-    assert time.monotonic() - started < 100
     (head,) = json.loads(Path("results/heads.jsonl").read_text())["heads"]
     assert 0.8 < head["distance_m"] < 3.0
     assert abs(head["yaw_deg"]) < 30 and abs(head["pitch_deg"]) < 30 and abs(head["roll_deg"]) < 30
