@@ -44,7 +44,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder (default: demo_output)")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to watch (default: 10)")
     parser.add_argument(
-        "--patience", type=float, default=60.0, help="seconds until the first pose (default: 60)"
+        "--patience", type=float, default=120.0, help="seconds until the first pose (default: 120)"
     )
     parser.add_argument("--rate", type=float, default=10.0, help="images per second (default: 10)")
     parser.add_argument("--photo", type=Path, help="a photo with a face (default: scikit-image's astronaut)")
