@@ -29,6 +29,7 @@ _COMMANDS = {
     "render": "render labelled heads for training",
     "train": "train a network, or go on training it",
     "evaluate": "measure a checkpoint on a data set",
+    "ablate": "train the paper's variants and compare them",
     "benchmark": "measure the speed on this machine",
     "export": "write a checkpoint's network as ONNX",
 }

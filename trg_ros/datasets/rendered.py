@@ -47,6 +47,14 @@ class RenderedHeads(HeadDataset):
                 f"{root}: {self._rendered.num_landmarks} landmarks; this version has {len(chosen.vertices)}"
             )
 
+    def distances(self) -> NDArray[np.float64]:
+        """(N,) metres from the camera to the head's origin, of all samples."""
+        translations = []
+        for shard in sorted(self._rendered.root.glob("shard_*")):
+            with np.load(shard / "labels.npz") as labels:
+                translations.append(labels["translation"])
+        return np.linalg.norm(np.concatenate(translations)[: len(self)], axis=1).astype(np.float64)
+
     def __len__(self) -> int:
         return len(self._rendered)
 

@@ -22,7 +22,8 @@ from trg_ros.checkpoint import Checkpoint, CheckpointInfo, save_checkpoint
 from trg_ros.datasets.batches import Batch, MicroBatches
 from trg_ros.datasets.concat import ConcatDataset
 from trg_ros.datasets.registry import open_dataset
-from trg_ros.datasets.sample import HeadDataset, evenly
+from trg_ros.datasets.rendered import RenderedHeads
+from trg_ros.datasets.sample import HeadDataset, Subset, evenly
 from trg_ros.errors import CheckpointError, InputError
 from trg_ros.evaluation.protocol import NetworkPredictor, evaluate_dataset, summarise_protocol
 from trg_ros.model.losses import TRGLoss, TRGTargets
@@ -139,7 +140,7 @@ class PaperTrainer:
         """The protocol's summary on the validation data; empty without any."""
         if self.config.validation is None:
             return {}
-        dataset = _open(self.config.validation)
+        dataset = open_source(self.config.validation)
         predict = NetworkPredictor(self.checkpoint(), str(self.device))
         return summarise_protocol(evaluate_dataset(predict, dataset).errors)
 
@@ -224,13 +225,27 @@ def load_backbone(model: TRG, path: Path) -> None:
 
 
 def _open_all(config: PaperConfig) -> HeadDataset:
-    datasets = [_open(source) for source in config.data]
+    datasets = [open_source(source) for source in config.data]
     return datasets[0] if len(datasets) == 1 else ConcatDataset(datasets, config.shares)
 
 
-def _open(source: SourceConfig) -> HeadDataset:
+def open_source(source: SourceConfig) -> HeadDataset:
+    """The samples that a configuration asks for.
+
+    :raises InputError: when none is left, or the distances of the data set aren't known beforehand.
+    """
     dataset = open_dataset(source.name, source.root, source.split, source.boxes, source.assets)
-    return dataset[: source.first : source.every] if source.first or source.every > 1 else dataset
+    if source.distance is not None:
+        if not isinstance(dataset, RenderedHeads):
+            raise InputError(f"{dataset.title}: distance can only be chosen for rendered heads")
+        metres = dataset.distances()
+        chosen = np.flatnonzero((metres >= source.distance[0]) & (metres < source.distance[1]))
+        dataset = Subset(dataset, chosen.tolist())
+    if source.first or source.every > 1:
+        dataset = dataset[: source.first : source.every]
+    if not len(dataset):
+        raise InputError(f"{dataset.title} in {source.root} has no sample that fits {source}")
+    return dataset
 
 
 def _topology(dataset: HeadDataset) -> Topology:

@@ -19,7 +19,11 @@ RECIPE = "paper"
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """A data set, as `open_dataset` takes it; of its `first` samples, if given, only every so many."""
+    """A data set, as `open_dataset` takes it.
+
+    first, every    of its first so many samples only every so many.
+    distance        metres; only heads from the first number up to the second; rendered heads only.
+    """
 
     name: str
     root: str
@@ -28,6 +32,7 @@ class SourceConfig:
     assets: str | None = None
     every: int = 1
     first: int | None = None
+    distance: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

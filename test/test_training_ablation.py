@@ -1,0 +1,78 @@
+"""The ablation command: every variant is what it says, and one command makes the table."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from dataset_fixtures import write_rendered
+
+from trg_ros.cli import main
+from trg_ros.errors import InputError
+from trg_ros.training.ablation import load_plan
+from trg_ros.training.paper import open_source
+from trg_ros.training.paper_config import SourceConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = {
+    "input_size": 32, "stem": "compact", "backbone_widths": [8, 8], "backbone_blocks": [1, 1],
+    "deconv_widths": [8, 8], "point_feature_widths": [8, 4], "num_landmarks": 433, "grid_size": 4,
+    "hidden_width": 16, "iterations": 2, "landmark_scale": 0.1,
+}  # fmt: skip
+
+
+def test_the_shipped_variants_differ_from_trg_in_one_thing():
+    plan = load_plan(ROOT / "config" / "ablation" / "rendered.yaml", steps=7)
+    trg, *others = plan.variants
+    assert trg.title == "TRG" and trg.config.steps == 7 and not trg.pnp
+    for variant in others:
+        model, base = variant.config.model.to_dict(), trg.config.model.to_dict()
+        changed = {name for name in base if model[name] != base[name]}
+        losses = {n for n, v in vars(variant.config.loss).items() if v != getattr(trg.config.loss, n)}
+        assert variant.pnp != bool(changed or losses), variant.title
+        assert variant.config.data == trg.config.data and variant.config.steps == 7
+        assert not (changed and losses), variant.title
+    outputs = {variant.config.output for variant in plan.variants}
+    assert len(outputs) == len(plan.variants), "no variant goes on from another one's state"
+
+
+def test_one_command_makes_the_table(tmp_path, capsys):
+    write_rendered(tmp_path / "data", 12)
+    source = {"name": "synthetic", "root": str(tmp_path / "data")}
+    base = {"name": "x", "output": str(tmp_path / "runs"), "data": [source], "model": MODEL, "steps": 1,
+            "batch_size": 4, "micro_batch": 4, "workers": 0}  # fmt: skip
+    tests = {"near": {**source, "distance": [0.0, 0.7]}, "far": {**source, "distance": [0.7, 2.0]}}
+    variants = {"TRG": {}, "PnP": {"pnp": True}, "direct": {"model": {"translation": "direct"}}}
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump({"base": base, "tests": tests, "variants": variants}, sort_keys=False))
+    assert main(["ablate", str(path), "--out", str(tmp_path / "out")]) == 0
+    table = (tmp_path / "out" / "ablation.md").read_text()
+    assert table == capsys.readouterr().out and "near: ADD mm" in table and "far: MAE_r °" in table
+    results = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert list(results) == ["TRG", "PnP", "direct"]
+    landmarks = [results[title]["near"]["landmarks_mean"] for title in ("TRG", "PnP")]
+    assert landmarks[0] == pytest.approx(landmarks[1], rel=1e-5)
+    assert results["TRG"]["near"]["tz"] != results["direct"]["near"]["tz"]
+
+
+def test_distances_choose_samples(tmp_path):
+    write_rendered(tmp_path / "data", 20)
+    near = open_source(SourceConfig("synthetic", str(tmp_path / "data"), distance=(0.0, 0.7)))
+    far = open_source(SourceConfig("synthetic", str(tmp_path / "data"), distance=(0.7, 9.0)))
+    assert len(near) + len(far) == 20
+    assert all((sample.camera_T_head[:3, 3] ** 2).sum() ** 0.5 < 0.7 for sample in near)
+    with pytest.raises(InputError, match="no sample that fits"):
+        open_source(SourceConfig("synthetic", str(tmp_path / "data"), distance=(8.0, 9.0)))
+
+
+def test_mistakes_in_a_plan_are_named(tmp_path):
+    path = tmp_path / "plan.yaml"
+    for content, message in (
+        ("base: {}\n", "lacks 'base'"),
+        ("base: {name: x}\ntests: {a: {}}\nvariants: {TRG: 3}\n", "'TRG' must be a mapping"),
+        ("base: {name: x, output: y, data: [{name: a, root: b}]}\ntests: {a: {name: b, root: c}}\n"
+         "variants: {P: {pnp: true}}\n", "first variant can't be pnp"),
+    ):  # fmt: skip
+        path.write_text(content)
+        with pytest.raises(InputError, match=message):
+            load_plan(path)
