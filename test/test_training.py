@@ -95,6 +95,7 @@ def tiny_config(data_root: Path, output: Path, **optimisation: object) -> Traini
                 "warmup_steps": 2,
                 "sizes": [[0.0, 32], [0.7, 48]],
                 "bfloat16": False,
+                "relative_depth": 1.0,
                 **optimisation,
             },
         }

@@ -41,7 +41,7 @@ class OptimisationConfig:
     sizes: (fraction of the run, crop side in pixels) from which on crops have that size: small crops first,
     they cost less. focal: pixels per box side that the image loss is measured in. helpers: extra processes
     that add gradients (one step stale; with any the run is no longer bit-reproducible); for the CPU only.
-    device: "cpu", "cuda" or "auto".
+    device: "cpu", "cuda" or "auto". relative_depth: weight of the relative depth error.
     """
 
     steps: int = 20000
@@ -58,6 +58,7 @@ class OptimisationConfig:
     helpers: int = 0
     bfloat16: bool = True
     device: str = "cpu"
+    relative_depth: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _work(
     )
     for _, batch in stream.prefetched(first_step, config.optimisation.steps):
         inputs = to_tensors(batch, landmark_set.landmarks68, config.optimisation.focal)
-        loss, _, _ = forward_loss(model, loss_function, inputs, config.optimisation.bfloat16)
+        loss, _, _ = forward_loss(model, loss_function, inputs, config.optimisation)
         loss.backward()
         while ready.is_set():
             if not _wait_cleared(ready):

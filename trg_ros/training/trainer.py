@@ -17,12 +17,12 @@ from trg_ros.evaluation.metrics import per_sample_errors, summarise
 from trg_ros.evaluation.rendered import HeldOutSet, predict_poses
 from trg_ros.geometry import geodesic_distance
 from trg_ros.model.losses import TRGLoss, TRGTargets
-from trg_ros.model.network import TRG, TRGOutput
+from trg_ros.model.network import MIN_DEPTH, TRG, TRGOutput
 from trg_ros.model.topology import Topology
 from trg_ros.synthetic.dataset import RenderedDataset
 from trg_ros.synthetic.landmark_set import LandmarkSet, default_landmark_set
 from trg_ros.training.batches import BatchStream, Growth, load_backgrounds, to_tensors
-from trg_ros.training.config import TrainingConfig
+from trg_ros.training.config import OptimisationConfig, TrainingConfig
 from trg_ros.training.helpers import GradientHelpers
 from trg_ros.training.state import WeightAverage, load_state, save_state
 
@@ -61,14 +61,30 @@ def channels_last(model: TRG) -> TRG:
 
 
 def forward_loss(
-    model: TRG, loss_function: TRGLoss, inputs: Inputs, bfloat16: bool
+    model: TRG, loss_function: TRGLoss, inputs: Inputs, config: OptimisationConfig
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], list[TRGOutput]]:
-    """One forward pass in mixed precision; the losses in full precision."""
+    """One forward pass in mixed precision; the losses in full precision.
+
+    To the paper's terms comes the relative depth error: in metres, far heads would drown the near ones.
+    """
     crops, box, targets = inputs
-    with torch.autocast(crops.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+    with torch.autocast(crops.device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
         outputs = model(crops, box)
     loss, terms = loss_function(outputs, box, targets)
+    if config.relative_depth > 0:
+        decay = loss_function.weights.iteration_decay
+        errors = [
+            _relative_depth(output, targets) * decay**age for age, output in enumerate(reversed(outputs))
+        ]
+        depth = config.relative_depth * torch.stack(errors).sum()
+        loss, terms = loss + depth, {**terms, "depth": depth.detach()}
     return loss, terms, outputs
+
+
+def _relative_depth(output: TRGOutput, targets: TRGTargets) -> torch.Tensor:
+    """Mean absolute logarithm of predicted over true depth of the head's origin."""
+    ratio = output.translation[:, 2].clamp(min=MIN_DEPTH) / targets.translation[:, 2]
+    return ratio.log().abs().mean()
 
 
 class Trainer:
@@ -134,7 +150,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         inputs = to_tensors(batch, self.landmark_set.landmarks68, optimisation.focal, self.device)
-        loss, terms, outputs = forward_loss(self.model, self.loss_function, inputs, optimisation.bfloat16)
+        loss, terms, outputs = forward_loss(self.model, self.loss_function, inputs, optimisation)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = self._apply_gradient()
