@@ -97,6 +97,11 @@ class HeadPoseEstimator:
         return self._backend.device
 
     @property
+    def backend(self) -> Backend:
+        """What runs the network."""
+        return self._backend
+
+    @property
     def backend_name(self) -> str:
         """What runs the network and how precisely: "torch fp32", "openvino fp32", ..."""
         return self._backend.name

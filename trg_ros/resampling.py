@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 def sample_axis_aligned(image: NDArray[np.uint8], u: Array, v: Array, out: NDArray[np.uint8]) -> None:
-    """Sample ``image`` (H, W, 3) at columns ``u`` (S,) and rows ``v`` (S,), both ascending, into ``out``."""
+    """Sample ``image`` (H, W, 3) at columns ``u`` (S,) and rows ``v`` (S,), equidistant, into ``out``."""
     region = _Region.around(image, u, v, _block(u), _block(v))
     if region is None:
         out[...] = 0
@@ -125,8 +125,9 @@ def _span(coordinate: Array, length: int, block: int) -> tuple[int, int] | None:
 
 def _block(coordinate: Array) -> int:
     """How many image pixels one sample stands for, from the typical distance between neighbouring samples."""
-    some = [coordinate] if coordinate.ndim == 1 else [coordinate[::16], coordinate[:, ::16].T]
-    steps = [np.abs(np.diff(lines)) for lines in some]
+    if coordinate.ndim == 1:  # equidistant
+        return max(1, round((coordinate[-1] - coordinate[0]) / (len(coordinate) - 1)))
+    steps = [np.abs(np.diff(lines)) for lines in (coordinate[::16], coordinate[:, ::16].T)]
     medians = [np.median(step[np.isfinite(step)]) for step in steps if np.isfinite(step).any()]
     return max(1, round(max(medians, default=1.0)))
 

@@ -89,6 +89,7 @@ class OpenVINOBackend:
         precisions = (PRECISIONS[precision], "f32")
         requests = [self._compile(*pair, threads) for pair in zip(models, precisions, strict=True)]
         self._features, self._refinement = requests
+        self._num_maps = checkpoint.config.iterations
         self._lock = threading.Lock()
 
     @property
@@ -100,16 +101,21 @@ class OpenVINOBackend:
         return "cpu"
 
     def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
+        # The tensors are views: these two names keep their memory.
+        crops_rgb, boxes = np.ascontiguousarray(crops_rgb), np.ascontiguousarray(boxes)
         with self._lock:
-            self._features.infer([crops_rgb], share_inputs=True, share_outputs=True)
-            maps = [self._features.get_output_tensor(i) for i in range(1, len(self._features.model_outputs))]
-            self._refinement.set_input_tensor(0, self._openvino.Tensor(np.ascontiguousarray(boxes)))
-            for index, feature_map in enumerate(maps, start=1):
-                self._refinement.set_input_tensor(index, feature_map)
-            self._refinement.infer()
+            self._features.set_input_tensor(0, self._tensor(crops_rgb))
+            self._features.infer(share_outputs=True)
+            self._refinement.set_input_tensor(0, self._tensor(boxes))
+            for index in range(1, 1 + self._num_maps):
+                self._refinement.set_input_tensor(index, self._features.get_output_tensor(index))
+            self._refinement.infer(share_outputs=True)
             outputs = [self._refinement.get_output_tensor(i) for i in range(3)]
             outputs.append(self._features.get_output_tensor(0))
             return NetworkResult(*(tensor.data.copy() for tensor in outputs))
+
+    def _tensor(self, array: NDArray) -> Any:
+        return self._openvino.Tensor(array, shared_memory=True)
 
     def _has_bf16(self) -> bool:
         return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -81,6 +81,10 @@ class Child:
         self.stop()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def exit_status(self) -> int | None:
         """None while it runs."""
         return self._process.poll()

@@ -1,0 +1,152 @@
+"""One tracked face, image in to pose out: ours, and its peers in the same minutes on the same core."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trg_ros.benchmark import peer_worker
+from trg_ros.benchmark.scene import Scene
+from trg_ros.benchmark.timing import Call, Contender, Samples, interleave
+from trg_ros.crop import CropWindows, cut_windows
+from trg_ros.errors import InputError
+from trg_ros.estimator import HeadPoseEstimator
+from trg_ros.model import TRG, Topology, TRGConfig
+from trg_ros.model.preprocessing import normalise_crops
+from trg_ros.tracking import HeadTracker
+
+#: So that a tracked frame is one without a detection, as for the peers.
+_NEVER = 1_000_000
+PAPER_ARCHITECTURE = "the paper's architecture in eager torch (random weights)"
+
+
+class Peer:
+    """A peer in a process of its own; a context manager.
+
+    :param kind: one of ``peer_worker.KINDS``.
+    :param location: for mediapipe the Python that has it, for the others a checkout.
+    :raises InputError: when it doesn't start, with its last words.
+    """
+
+    def __init__(self, kind: str, location: str, scene_path: Path) -> None:
+        if kind not in peer_worker.KINDS:
+            raise InputError(f"peer {kind!r} is unknown: use {' or '.join(peer_worker.KINDS)}")
+        python = location if kind == "mediapipe" else sys.executable
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        try:
+            self._process = subprocess.Popen(
+                [python, peer_worker.__file__, kind, location, str(scene_path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        except OSError as error:
+            raise InputError(f"peer {kind}: {python} can't be started ({error.strerror})") from error
+        self._kind = kind
+        self.version = str(self._answer()["ready"])
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def measure(self, calls: int) -> Samples:
+        print(calls, file=self._process.stdin, flush=True)
+        return Samples(**self._answer())
+
+    def _answer(self) -> dict[str, Any]:
+        output = self._process.stdout
+        line = output.readline() if output is not None else ""
+        if not line:
+            self._process.kill()
+            self._process.wait()
+            self._errors.seek(0)
+            words = [text for text in self._errors.read().splitlines() if text.strip()]
+            raise InputError(f"peer {self._kind} failed: {words[-1].strip() if words else 'it said nothing'}")
+        return json.loads(line)
+
+
+def compare_with_peers(
+    estimators: dict[str, HeadPoseEstimator],
+    scene: Scene,
+    peers: dict[str, str],
+    rounds: int,
+    with_paper: bool = True,
+) -> list[dict[str, Any]]:
+    """One tracked face. Every row has its ratio to the first peer, by CPU time.
+
+    :param scene: with one face.
+    :param peers: kind -> location.
+    :param with_paper: also time the architecture of the paper's release.
+    """
+    contenders: dict[str, Contender] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        np.savez(folder / "scene.npz", image_bgr=scene.image_bgr, box=scene.boxes[0])
+        for kind, location in peers.items():
+            peer = stack.enter_context(Peer(kind, location, folder / "scene.npz"))
+            contenders[f"{kind} {peer.version}"] = peer
+        for name, estimator in estimators.items():
+            contenders[f"trg_ros, {name}"] = Call(_tracking(estimator, scene))
+        if with_paper:
+            contenders[PAPER_ARCHITECTURE] = Call(_paper(scene))
+        samples = interleave(contenders, rounds)
+    summaries = {name: times.summary() for name, times in samples.items()}
+    first_ms = next(iter(summaries.values()))["cpu_median_ms"]
+    return [
+        {"contender": name, **summary, "cpu_ratio_to_first": round(summary["cpu_median_ms"] / first_ms, 3)}
+        for name, summary in summaries.items()
+    ]
+
+
+def _tracking(estimator: HeadPoseEstimator, scene: Scene) -> Any:
+    """A tracker that has its face; where the weights don't hold it, estimation with the known box."""
+    tracker = HeadTracker(estimator, detection_interval=_NEVER, max_faces=1, min_score=0.0)
+    tracker.update(scene.image_bgr, scene.camera, 0.0, boxes=scene.boxes)
+    frames = itertools.count(1)
+
+    def track() -> list:
+        return tracker.update(scene.image_bgr, scene.camera, next(frames) / 30.0)
+
+    if all(track() for _ in range(5)):
+        return track
+    return lambda: estimator.estimate(scene.image_bgr, scene.camera, boxes=scene.boxes, refine=0)
+
+
+def _paper(scene: Scene) -> Any:
+    """Crop and network of the release's architecture, one face, in our plain modules as they are."""
+    torch.manual_seed(0)
+    config = TRGConfig()
+    everything = np.arange(config.num_landmarks)
+    triangles = np.stack([everything[:-2], everything[1:-1], everything[2:]], axis=1)
+    topology = Topology(triangles, everything[: config.num_sampled], everything[:68])
+    model = TRG(config, topology).eval()
+    windows = CropWindows.from_boxes(scene.camera, scene.boxes[:1])
+    box = torch.from_numpy(windows.normalised)
+
+    @torch.inference_mode()
+    def call() -> Any:
+        crops: NDArray = cut_windows(scene.image_bgr, scene.camera, windows, config.input_size)
+        rgb = torch.from_numpy(np.ascontiguousarray(crops[..., ::-1]))
+        return model(normalise_crops(rgb).contiguous(), box)[-1]
+
+    return call
