@@ -178,7 +178,7 @@ def test_the_protocol_s_network_is_the_estimator_s(tmp_path):
     dataset = RenderedHeads(tmp_path)
     checkpoint = small_checkpoint()
     poses = NetworkPredictor(checkpoint, "cpu")(list(dataset))
-    estimator = HeadPoseEstimator.load(checkpoint, "cpu", detector=None)
+    estimator = HeadPoseEstimator.load(checkpoint, "cpu", "torch", detector=None)
     for row, sample in enumerate(dataset):
         head = estimator.estimate(sample.load_image(), sample.camera, [sample.box], refine=0)[0]
         np.testing.assert_allclose(poses.rotation[row], head.rotation, atol=1e-5)

@@ -60,7 +60,7 @@ def test_no_pose_from_nonsense():
 class _TwoHeads:
     """Says the right landmarks, a wrong pose, and a good and a senseless 2D opinion."""
 
-    device = "cpu"
+    device, name = "cpu", "said"
 
     def __init__(self, truth) -> None:
         self.plane = plane_of(truth.camera_T_head)
@@ -86,7 +86,8 @@ def test_backend_with_pnp_poses():
     np.testing.assert_allclose(result.rotation[0], truth.camera_T_head[:3, :3], atol=1e-4)
     np.testing.assert_allclose(result.translation[0], truth.camera_T_head[:3, 3], atol=1e-3)
     np.testing.assert_allclose(result.translation[1], [0, 0, 1])
-    assert isinstance(backend, PnPBackend) and backend.failures == 1 and backend.device == "cpu"
+    assert isinstance(backend, PnPBackend) and backend.failures == 1
+    assert (backend.device, backend.name) == ("cpu", "said, PnP")
     assert with_pose_source(network, "trg", TOPOLOGY.landmarks68) is network
     with pytest.raises(InputError, match="it must be trg or pnp"):
         with_pose_source(network, "depth", TOPOLOGY.landmarks68)

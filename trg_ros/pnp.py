@@ -74,7 +74,13 @@ class PnPBackend:
         self.failures = 0
 
     @property
+    def name(self) -> str:
+        """What runs the network, and that PnP comes after it."""
+        return f"{self._backend.name}, PnP"
+
+    @property
     def device(self) -> str:
+        """Where the network runs."""
         return self._backend.device
 
     def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:

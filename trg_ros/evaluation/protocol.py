@@ -31,13 +31,15 @@ DISTANCE_EDGES_M = (0.0, 0.3, 0.5, 0.7, 0.9, 1.2, 1.6, 2.5, np.inf)
 class NetworkPredictor:
     """A checkpoint as the protocol uses it: one look at the crop of the given box, no second one.
 
+    It runs in torch, so that numbers don't depend on what else is installed.
+
     :param pose_source: "trg", or "pnp" for the landmarks-then-PnP baseline; see `trg_ros.pnp`.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "auto", pose_source: str = "trg") -> None:
         self.checkpoint = checkpoint
         landmarks68 = checkpoint.topology.landmarks68
-        self._backend = with_pose_source(make_backend(checkpoint, device, "auto"), pose_source, landmarks68)
+        self._backend = with_pose_source(make_backend(checkpoint, device, "torch"), pose_source, landmarks68)
 
     @property
     def failures(self) -> int:
