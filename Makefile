@@ -9,7 +9,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 PYTEST_ARGS ?=
 
 # Nothing of a sourced distribution may mix with the wheels.
-unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
+unexport ROS_DISTRO RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
 export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -62,6 +63,9 @@ $(VENV)/bin/python:
 		"apt install python3-venv python3-dev), or PYTHON=/path/to/python3.11"; exit 1; }
 	@command -v cmake > /dev/null || { echo "trg_ros needs CMake (apt install cmake)"; exit 1; }
 	@command -v c++ > /dev/null || { echo "trg_ros needs a C++ compiler (apt install g++)"; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; \
+		sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' \
+		|| { echo "trg_ros needs the headers of $(PYTHON) (apt install python3-dev)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 # torch is pinned: an open requirement may bring several GB of CUDA libraries.
