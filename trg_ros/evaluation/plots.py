@@ -35,6 +35,7 @@ def _write_plot(path: Path, label: str, bins: list[dict[str, Any]]) -> Path:
     ):
         for column in columns:
             axes.plot(names, [entry[column] for entry in bins], marker="o", label=column)
+        axes.tick_params(axis="x", labelsize=7)
         axes.set_xlabel(label)
         axes.set_ylabel(f"mean error ({unit})")
         axes.set_ylim(bottom=0)
