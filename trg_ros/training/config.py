@@ -42,6 +42,7 @@ class OptimisationConfig:
     they cost less. focal: pixels per box side that the image loss is measured in. helpers: extra processes
     that add gradients (one step stale; with any the run is no longer bit-reproducible); for the CPU only.
     device: "cpu", "cuda" or "auto". relative_depth: weight of the relative depth error.
+    wide_layer_rate: learning rate of the regressors' first layers relative to the others'.
     """
 
     steps: int = 20000
@@ -59,6 +60,7 @@ class OptimisationConfig:
     bfloat16: bool = True
     device: str = "cpu"
     relative_depth: float = 0.0
+    wide_layer_rate: float = 0.3
 
 
 @dataclass(frozen=True)

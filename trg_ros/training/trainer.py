@@ -148,7 +148,7 @@ class Trainer:
         optimisation = self.config.optimisation
         rate = self.learning_rate(self.step)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_scale"]
         inputs = to_tensors(batch, self.landmark_set.landmarks68, optimisation.focal, self.device)
         loss, terms, outputs = forward_loss(self.model, self.loss_function, inputs, optimisation)
         self.optimiser.zero_grad(set_to_none=True)
@@ -233,16 +233,24 @@ class Trainer:
         self.samples_seen = saved["samples_seen"]
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
-        """AdamW; biases and normalisation are not decayed."""
-        parameters = list(self.model.parameters())
-        groups = [
-            {
-                "params": [p for p in parameters if p.ndim > 1],
-                "weight_decay": self.config.optimisation.weight_decay,
-            },
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=self.config.optimisation.learning_rate, fused=True)
+        """AdamW; biases and normalisation are not decayed, the regressors' wide first layers learn more
+        slowly.
+
+        Their inputs are a thousand numbers that rise and fall together: at the full rate a few steps push a
+        unit below zero for every head there is, for good.
+        """
+        o = self.config.optimisation
+        wide = {id(p) for regressor in self.model.regressors for p in regressor.hidden[0].parameters()}
+        groups = []
+        for is_wide, scale in ((False, 1.0), (True, o.wide_layer_rate)):
+            for is_matrix, decay in ((True, o.weight_decay), (False, 0.0)):
+                chosen = [
+                    p
+                    for p in self.model.parameters()
+                    if (id(p) in wide) == is_wide and (p.ndim > 1) == is_matrix
+                ]
+                groups.append({"params": chosen, "weight_decay": decay, "rate_scale": scale})
+        return torch.optim.AdamW(groups, lr=o.learning_rate, fused=True)
 
 
 class RunLog:
