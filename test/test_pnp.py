@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 from dataset_fixtures import face, heads
+from small_network import small_network
 
 from trg_ros.backends import NetworkResult
+from trg_ros.camera import CameraModel
+from trg_ros.checkpoint import Checkpoint, CheckpointInfo
 from trg_ros.errors import InputError
+from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.geometry import geodesic_distance
 from trg_ros.pnp import PnPBackend, solve_pnp, with_pose_source
 
@@ -91,3 +95,15 @@ def test_backend_with_pnp_poses():
     assert with_pose_source(network, "trg", TOPOLOGY.landmarks68) is network
     with pytest.raises(InputError, match="it must be trg or pnp"):
         with_pose_source(network, "depth", TOPOLOGY.landmarks68)
+
+
+def test_estimator_by_name():
+    model = small_network()
+    checkpoint = Checkpoint(model.config, model.topology, CheckpointInfo(name="s"), model.state_dict())
+    estimator = HeadPoseEstimator.load(checkpoint, "cpu", "torch", detector=None, pose_source="pnp")
+    assert estimator.backend.name.endswith(", PnP")
+    camera = CameraModel.from_fov(60, 320, 240)
+    image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    assert len(estimator.estimate(image, camera, [[100, 60, 200, 160]], refine=0)) == 1
+    with pytest.raises(InputError, match="it must be trg or pnp"):
+        HeadPoseEstimator.load(checkpoint, "cpu", "torch", pose_source="epnp")

@@ -17,6 +17,7 @@ from trg_ros.crop import CropWindows, cut_windows
 from trg_ros.detection import Detections, FaceDetector, make_detector
 from trg_ros.errors import DetectorError, InputError
 from trg_ros.heads import HeadPose, build_heads
+from trg_ros.pnp import with_pose_source
 
 Array = NDArray[np.float64]
 
@@ -70,6 +71,7 @@ class HeadPoseEstimator:
         backend: str = "auto",
         detector: str | FaceDetector | None = "auto",
         threads: int | None = None,
+        pose_source: str = "trg",
     ) -> HeadPoseEstimator:
         """Load a network and make it ready.
 
@@ -83,13 +85,16 @@ class HeadPoseEstimator:
         :param threads: CPU threads of the network; None: the back end's choice. For torch this is a setting
             of the whole process. Beside other processes one is best, or start Python with
             ``OMP_WAIT_POLICY=PASSIVE``.
+        :param pose_source: "trg", or "pnp" for the landmarks-then-PnP baseline; see ``trg_ros.pnp``.
         :raises CheckpointError: for a file that isn't one of our checkpoints.
         :raises DeviceError: for a GPU that was asked for and isn't there.
         :raises DetectorError: for a detector that was named and isn't there.
         """
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(default_checkpoint_path() if checkpoint is None else checkpoint)
-        return cls(checkpoint, make_backend(checkpoint, device, backend, threads), detector)
+        network = make_backend(checkpoint, device, backend, threads)
+        network = with_pose_source(network, pose_source, checkpoint.topology.landmarks68)
+        return cls(checkpoint, network, detector)
 
     @property
     def device(self) -> str:
