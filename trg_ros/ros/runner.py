@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import Callable
+from types import FrameType
 from typing import TypeVar
 
 import rclpy
@@ -15,6 +16,18 @@ from rclpy.node import Node
 from trg_ros.errors import TrgRosError
 
 NodeT = TypeVar("NodeT", bound=Node)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    """Interrupt Python wherever it is, also in the seconds of importing torch; but not while it cleans up.
+
+    Ctrl-C under `ros2 launch` sends SIGINT twice: the terminal does, and launch passes it on.
+    """
+    for later in _SIGNALS:
+        signal.signal(later, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def run(
@@ -30,8 +43,8 @@ def run(
     :param started: called once, before the first callback.
     :returns: the exit status: 0, or 2 if a TrgRosError says that the node can't do its work.
     """
-    # As SIGINT does: interrupts Python wherever it is, also in the seconds of importing torch.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt_once)
     rclpy.init(args=args)
     node: NodeT | None = None
     try:
