@@ -233,14 +233,14 @@ class Trainer:
         self.samples_seen = saved["samples_seen"]
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
-        """AdamW; biases and normalisation are not decayed, the regressors' wide first layers learn more
+        """AdamW; biases and normalisation are not decayed, the regressors' hidden layers learn more
         slowly.
 
         Their inputs are a thousand numbers that rise and fall together: at the full rate a few steps push a
         unit below zero for every head there is, for good.
         """
         o = self.config.optimisation
-        wide = {id(p) for regressor in self.model.regressors for p in regressor.hidden[0].parameters()}
+        wide = {id(p) for regressor in self.model.regressors for p in regressor.hidden.parameters()}
         groups = []
         for is_wide, scale in ((False, 1.0), (True, o.wide_layer_rate)):
             for is_matrix, decay in ((True, o.weight_decay), (False, 0.0)):
