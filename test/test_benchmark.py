@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from small_network import small_network
 from trg_ros.benchmark import peer_worker
 from trg_ros.benchmark.machine import describe_machine
 from trg_ros.benchmark.peers import Peer
-from trg_ros.benchmark.report import markdown
+from trg_ros.benchmark.report import markdown, performance_page
 from trg_ros.benchmark.scene import make_scene
 from trg_ros.benchmark.timing import Call, interleave
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo, save_checkpoint
@@ -130,3 +131,9 @@ def test_a_peer_that_fails_says_why(tmp_path):
     with pytest.raises(InputError, match="can't be started"):
         Peer("mediapipe", str(tmp_path / "no" / "python"), scene)
     assert sorted(peer_worker.KINDS) == ["3ddfa", "mediapipe"] and sys.executable
+
+
+def test_performance_page_says_what_the_results_say():
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    assert list((docs / "benchmarks").glob("*.json"))
+    assert (docs / "performance.md").read_text(encoding="utf-8") == performance_page(docs / "benchmarks")

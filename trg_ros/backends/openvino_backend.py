@@ -1,4 +1,4 @@
-"""The network in OpenVINO: about twice as fast as torch on a CPU, more where there are bf16 instructions.
+"""The network in OpenVINO: about twice as fast as torch on a CPU.
 
 It is compiled in two parts. The first makes feature maps of the crops, which is nearly all the arithmetic, in
 fp32 or bf16; the second refines landmarks and pose with them, always in fp32, because a head at one metre in

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trg_ros.backends.model_cache import ModelCache
+from trg_ros.backends.openvino_backend import PRECISIONS, OpenVINOBackend
 from trg_ros.benchmark import peer_worker
 from trg_ros.benchmark.scene import Scene
 from trg_ros.benchmark.timing import Call, Contender, Samples, interleave
+from trg_ros.checkpoint import Checkpoint, CheckpointInfo
 from trg_ros.crop import CropWindows, cut_windows
-from trg_ros.errors import InputError
+from trg_ros.errors import DeviceError, InputError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.model import TRG, Topology, TRGConfig
 from trg_ros.model.preprocessing import normalise_crops
@@ -29,7 +33,7 @@ from trg_ros.tracking import HeadTracker
 
 #: So that a tracked frame is one without a detection, as for the peers.
 _NEVER = 1_000_000
-PAPER_ARCHITECTURE = "the paper's architecture in eager torch (random weights)"
+PAPER = "the paper's architecture (random weights)"
 
 
 class Peer:
@@ -90,12 +94,14 @@ def compare_with_peers(
     scene: Scene,
     peers: dict[str, str],
     rounds: int,
+    threads: int = 1,
     with_paper: bool = True,
 ) -> list[dict[str, Any]]:
     """One tracked face. Every row has its ratio to the first peer, by CPU time.
 
     :param scene: with one face.
     :param peers: kind -> location.
+    :param threads: of the network, where the paper's architecture is measured.
     :param with_paper: also time the architecture of the paper's release.
     """
     contenders: dict[str, Contender] = {}
@@ -108,7 +114,7 @@ def compare_with_peers(
         for name, estimator in estimators.items():
             contenders[f"trg_ros, {name}"] = Call(_tracking(estimator, scene))
         if with_paper:
-            contenders[PAPER_ARCHITECTURE] = Call(_paper(scene))
+            contenders |= _paper_contenders(scene, folder, threads)
         samples = interleave(contenders, rounds)
     summaries = {name: times.summary() for name, times in samples.items()}
     first_ms = next(iter(summaries.values()))["cpu_median_ms"]
@@ -132,21 +138,41 @@ def _tracking(estimator: HeadPoseEstimator, scene: Scene) -> Any:
     return lambda: estimator.estimate(scene.image_bgr, scene.camera, boxes=scene.boxes, refine=0)
 
 
-def _paper(scene: Scene) -> Any:
-    """Crop and network of the release's architecture, one face, in our plain modules as they are."""
+def _paper_contenders(scene: Scene, folder: Path, threads: int) -> dict[str, Contender]:
+    """Crop and network of the release's architecture, one face: plain eager torch, then OpenVINO."""
+    checkpoint = _paper_checkpoint()
+    model = checkpoint.build_model()
+    size = checkpoint.config.input_size
+    windows = CropWindows.from_boxes(scene.camera, scene.boxes[:1])
+
+    def crop() -> NDArray[np.uint8]:
+        return np.ascontiguousarray(cut_windows(scene.image_bgr, scene.camera, windows, size)[..., ::-1])
+
+    @torch.inference_mode()
+    def eager() -> Any:
+        crops = normalise_crops(torch.from_numpy(crop())).contiguous()
+        return model(crops, torch.from_numpy(windows.normalised))[-1]
+
+    contenders: dict[str, Contender] = {f"{PAPER}, plain eager torch": Call(eager)}
+    for precision in PRECISIONS:
+        try:
+            backend = OpenVINOBackend(checkpoint, precision, threads, ModelCache(folder))
+        except DeviceError:
+            continue
+        contenders[f"{PAPER}, {backend.name}"] = Call(_with(backend, crop, windows))
+    return contenders
+
+
+def _with(backend: OpenVINOBackend, crop: Callable[[], NDArray[np.uint8]], windows: CropWindows) -> Any:
+    return lambda: backend.infer(crop(), windows.normalised)
+
+
+def _paper_checkpoint() -> Checkpoint:
+    """The release's architecture with random weights, which are as fast as any."""
     torch.manual_seed(0)
     config = TRGConfig()
     everything = np.arange(config.num_landmarks)
     triangles = np.stack([everything[:-2], everything[1:-1], everything[2:]], axis=1)
     topology = Topology(triangles, everything[: config.num_sampled], everything[:68])
-    model = TRG(config, topology).eval()
-    windows = CropWindows.from_boxes(scene.camera, scene.boxes[:1])
-    box = torch.from_numpy(windows.normalised)
-
-    @torch.inference_mode()
-    def call() -> Any:
-        crops: NDArray = cut_windows(scene.image_bgr, scene.camera, windows, config.input_size)
-        rgb = torch.from_numpy(np.ascontiguousarray(crops[..., ::-1]))
-        return model(normalise_crops(rgb).contiguous(), box)[-1]
-
-    return call
+    info = CheckpointInfo(name="random weights")
+    return Checkpoint(config, topology, info, TRG(config, topology).state_dict())

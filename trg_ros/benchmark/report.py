@@ -1,11 +1,21 @@
-"""The measurements as a page of tables and, where matplotlib is, a plot."""
+"""The measurements as a page of tables and, where matplotlib is, a plot.
+
+``python -m trg_ros.benchmark.report docs/benchmarks`` writes docs/performance.md anew from the results there.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+_PREFACE = """# Performance
+
+Made by `trg-headpose benchmark` on the machines named below; the raw results are in [benchmarks](benchmarks).
+After adding results there, run `python -m trg_ros.benchmark.report docs/benchmarks` to make this page anew.
+"""
 _CPU_NOTE = (
     "Milliseconds: CPU time of the process, median of interleaved calls (wall-clock median in brackets). "
     "On a machine that also does other work the CPU time is the one to compare."
@@ -108,3 +118,23 @@ def plot(report: dict[str, Any], path: Path) -> bool:
     axes.legend()
     figure.savefig(path, dpi=110)
     return True
+
+
+def performance_page(folder: Path) -> str:
+    """All results of a folder in one page; ``<name>.md`` beside ``<name>.json`` holds remarks on it."""
+    parts = [_PREFACE]
+    for path in sorted(folder.glob("*.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        parts.append(f"## {report['machine']['machine']}\n")
+        remarks = path.with_suffix(".md")
+        if remarks.is_file():
+            parts.append(remarks.read_text(encoding="utf-8"))
+        if path.with_suffix(".png").is_file():
+            parts.append(f"![CPU time per frame]({folder.name}/{path.stem}.png)\n")
+        parts.append(markdown(report))
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    results = Path(sys.argv[1])
+    (results.parent / "performance.md").write_text(performance_page(results), encoding="utf-8")

@@ -102,7 +102,9 @@ def _measure(args: argparse.Namespace, cores: set[int]) -> dict[str, Any]:
     portrait = make_scene(photo, face_box, 1, SIZES["VGA"])
     peers = dict(peer.split("=", 1) for peer in args.peer)
     _tell("one tracked face, beside peers")
-    report["peers"] = compare_with_peers(estimators, portrait, peers, args.rounds, not args.no_paper)
+    report["peers"] = compare_with_peers(
+        estimators, portrait, peers, args.rounds, args.threads, not args.no_paper
+    )
     stages = StageBenchmark(estimators, photo, face_box, args.rounds)
     report["stages"] = stages.run(args.faces, args.sizes, _tell)
     report["ros"] = []
