@@ -134,7 +134,9 @@ def test_another_seed_trains_otherwise(data_root: Path, tmp_path: Path) -> None:
 
 
 def test_training_learns_a_batch_by_heart(data_root: Path, tmp_path: Path) -> None:
-    config = tiny_config(data_root, tmp_path / "run", steps=1000, learning_rate=3e-3, sizes=[[0.0, 32]])
+    config = tiny_config(
+        data_root, tmp_path / "run", steps=1000, learning_rate=3e-3, regressor_rate=1.0, sizes=[[0.0, 32]]
+    )
     trainer = Trainer(replace(config, model=replace(config.model, dropout=0.0)))
     stream = BatchStream(
         config, trainer.dataset, procedural_patches(1, 64, 0), trainer.landmark_set, Growth([])

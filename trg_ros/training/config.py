@@ -42,7 +42,7 @@ class OptimisationConfig:
     they cost less. focal: pixels per box side that the image loss is measured in. helpers: extra processes
     that add gradients (one step stale; with any the run is no longer bit-reproducible); for the CPU only.
     device: "cpu", "cuda" or "auto". relative_depth: weight of the relative depth error.
-    wide_layer_rate: learning rate of the regressors' hidden layers relative to the others'.
+    regressor_rate: learning rate of the regressors relative to the others'.
     """
 
     steps: int = 20000
@@ -60,7 +60,7 @@ class OptimisationConfig:
     bfloat16: bool = True
     device: str = "cpu"
     relative_depth: float = 0.0
-    wide_layer_rate: float = 0.05
+    regressor_rate: float = 0.08
 
 
 @dataclass(frozen=True)

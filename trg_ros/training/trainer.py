@@ -233,21 +233,20 @@ class Trainer:
         self.samples_seen = saved["samples_seen"]
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
-        """AdamW; biases and normalisation are not decayed, the regressors' hidden layers learn more
-        slowly.
+        """AdamW; biases and normalisation are not decayed, the regressors learn more slowly.
 
         Their inputs are a thousand numbers that rise and fall together: at the full rate a few steps push a
         unit below zero for every head there is, for good.
         """
         o = self.config.optimisation
-        wide = {id(p) for regressor in self.model.regressors for p in regressor.hidden.parameters()}
+        slow = {id(p) for regressor in self.model.regressors for p in regressor.parameters()}
         groups = []
-        for is_wide, scale in ((False, 1.0), (True, o.wide_layer_rate)):
+        for is_slow, scale in ((False, 1.0), (True, o.regressor_rate)):
             for is_matrix, decay in ((True, o.weight_decay), (False, 0.0)):
                 chosen = [
                     p
                     for p in self.model.parameters()
-                    if (id(p) in wide) == is_wide and (p.ndim > 1) == is_matrix
+                    if (id(p) in slow) == is_slow and (p.ndim > 1) == is_matrix
                 ]
                 groups.append({"params": chosen, "weight_decay": decay, "rate_scale": scale})
         return torch.optim.AdamW(groups, lr=o.learning_rate, fused=True)
