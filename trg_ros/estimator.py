@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trg_ros.backends import Backend, NetworkResult, make_backend
+from trg_ros.backends.memory import BatchLimit
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
 from trg_ros.checks import check_image, checked_boxes, checked_scores
@@ -59,6 +60,7 @@ class HeadPoseEstimator:
         self.checkpoint = checkpoint
         self.forward_passes = 0
         self._backend = backend
+        self._batches = BatchLimit()
         self._detector: str | FaceDetector | None = detector
         if isinstance(detector, str) and detector != "auto":
             self._detector = make_detector(detector)
@@ -237,7 +239,7 @@ class HeadPoseEstimator:
 
     def _infer(self, crops_rgb: NDArray[np.uint8], windows: CropWindows) -> NetworkResult:
         self.forward_passes += 1
-        return self._backend.infer(np.ascontiguousarray(crops_rgb), windows.normalised)
+        return self._batches.infer(self._backend, np.ascontiguousarray(crops_rgb), windows.normalised)
 
     def _cut(
         self, image_bgr: NDArray[np.uint8], camera: CameraModel, windows: CropWindows
