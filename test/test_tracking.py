@@ -71,7 +71,7 @@ def test_slots_are_recycled_ids_are_not():
     world.see(A, B, C)
     gone = nearest(world.see(A, B, C), A)
     for _ in range(6):
-        rest = world.see(B, C)
+        rest = world.see(B, C, step_s=0.25)
     assert gone.id not in [tracked.id for tracked in rest] and len(rest) == 2
     back = world.see(A, B, C)
     newcomer = nearest(back, A)
@@ -106,6 +106,38 @@ def test_the_detector_missing_a_face_often_ends_it():
     counts = [len(world.see(A)) for _ in range(12)]
     assert counts[:7] == [1] * 7, "a few misses are normal: turned away, covered"
     assert counts[-1] == 0
+
+
+def test_a_head_that_is_back_within_half_a_second_is_the_same():
+    world = World(detection_interval=5)
+    before = ids(world.see(A, B))
+    world.see(A, B)
+    for _ in range(15):
+        assert len(world.see(B)) == 1
+    counts = [ids(world.see(A + [0.03, 0.0, 0.05], B)) for _ in range(4)]
+    assert counts[-1] == before, "same id, same slot"
+
+
+def test_a_newcomer_elsewhere_is_not_the_lost_head():
+    world = World(detection_interval=5)
+    world.see(A, B)
+    for _ in range(3):
+        world.see(B)
+    for _ in range(4):
+        heads = world.see(B, C)
+    assert [tracked.id for tracked in heads][-1] == 3
+    assert sorted(slot for _, slot in ids(heads)) != [0, 1], "the lost head's slot is kept for it"
+
+
+def test_only_known_heads_while_the_search_is_off():
+    world = World(detection_interval=1)
+    world.see(A)
+    world.tracker.searching = False
+    calls = world.detector.calls
+    assert [len(world.see(A, B)) for _ in range(4)] == [1] * 4
+    assert world.detector.calls == calls
+    world.tracker.searching = True
+    assert len(world.see(A, B)) == 2
 
 
 def test_most_faces_at_once():

@@ -12,7 +12,8 @@ from trg_ros.camera import CameraModel
 from trg_ros.checks import check_image, checked_scores
 from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
-from trg_ros.estimator import HeadPose, HeadPoseEstimator, windows_of_boxes
+from trg_ros.estimator import HeadPose, HeadPoseEstimator, WindowEstimates, windows_of_boxes
+from trg_ros.reidentification import Course, LostHead, LostHeads
 
 Array = NDArray[np.float64]
 
@@ -26,6 +27,10 @@ _DUPLICATE_OVERLAP = 0.6
 _MAX_MISSES = 3
 #: After a longer pause than this, faces are looked for anew.
 _MAX_GAP_S = 0.5
+#: While somebody is lost, faces are looked for at least every so many frames.
+_SEARCH_INTERVAL = 2
+#: A track whose head is stranger than this (see Course.strangeness) has caught another one.
+_MAX_STRANGENESS = 1.0
 #: A face smaller than this many pixels can't be tracked.
 _MIN_BOX_PX = 12.0
 
@@ -34,7 +39,7 @@ _MIN_BOX_PX = 12.0
 class TrackedHead:
     """A head with an identity.
 
-    :param id: from 1, new for each head that appears, never used again before a reset.
+    :param id: from 1, new for each head that appears; a head that is back within 0.8 s keeps it.
     :param slot: 0..max_faces-1, the lowest that was free; used again when the head has left.
     """
 
@@ -53,6 +58,7 @@ class _Track:
     detector_score: float
     misses: int = 0
     head: HeadPose | None = None
+    course: Course | None = None
 
 
 @dataclass
@@ -70,7 +76,7 @@ class HeadTracker:
     """Follows the heads of one camera.
 
     :param detection_interval: the detector runs every so many frames, and whenever nobody is tracked or a
-        track is in doubt; 1 runs it on each frame.
+        track is in doubt; 1 runs it on each frame. ``searching`` False turns it off: known heads only.
     :param max_faces: most heads at a time.
     :param min_score: a head whose score falls below isn't reported, and its track ends.
     """
@@ -90,6 +96,7 @@ class HeadTracker:
         self.detection_interval = detection_interval
         self.max_faces = max_faces
         self.min_score = min_score
+        self.searching = True
         self._estimator = estimator
         self._next_id = 1
         self.reset()
@@ -97,6 +104,7 @@ class HeadTracker:
     def reset(self) -> None:
         """Forget all heads; those that come get new ids."""
         self._tracks: list[_Track] = []
+        self._lost = LostHeads()
         self._stamp_s = -np.inf
         self._frames_since_detection = 0
         self._doubt = False
@@ -125,12 +133,15 @@ class HeadTracker:
             raise InputError(f"stamp is {stamp_s}: it must be a finite number of seconds")
         if stamp_s < self._stamp_s:
             self.reset()
-        elif stamp_s > self._stamp_s + _MAX_GAP_S:
-            self._doubt = True
+        self._doubt = self._doubt or stamp_s > self._stamp_s + _MAX_GAP_S
         found = self._find(image_bgr, camera, boxes, scores)
         self._stamp_s = stamp_s
+        self._lost.expire(stamp_s)
         looks = self._plan(self._visible(camera), found)
-        self._tracks = self._look(image_bgr, camera, looks) if looks.tracks else []
+        kept = self._look(image_bgr, camera, looks) if looks.tracks else []
+        self._lose([track for track in self._tracks if all(track is not one for one in kept)])
+        self._number([track for track in kept if not track.id], kept)
+        self._tracks = sorted(kept, key=lambda track: track.id)
         return [
             TrackedHead(track.id, track.slot, track.head) for track in self._tracks if track.head is not None
         ]
@@ -147,8 +158,9 @@ class HeadTracker:
             windows = windows_of_boxes(camera, boxes)
             return windows, checked_scores(scores, len(windows))
         self._frames_since_detection += 1
-        due = self._frames_since_detection >= self.detection_interval or self._doubt or not self._tracks
-        if not due or not self._estimator.has_detector:
+        interval = min(self.detection_interval, _SEARCH_INTERVAL if self._lost else self.detection_interval)
+        due = self._frames_since_detection >= interval or self._doubt or not self._tracks
+        if not (due and self.searching and self._estimator.has_detector):
             return None
         detections = self._estimator.detect(image_bgr)
         self._frames_since_detection, self._doubt = 0, False
@@ -192,27 +204,68 @@ class HeadTracker:
         return looks
 
     def _look(self, image_bgr: NDArray[np.uint8], camera: CameraModel, looks: _Looks) -> list[_Track]:
-        """Estimate all at once; keep tracks that are sure and not somebody else's, number the new ones."""
+        """Estimate all at once; keep tracks that are sure and have their own head."""
         windows = CropWindows.concatenate([track.window for track in looks.tracks])
         estimates = self._estimator.estimate_windows(image_bgr, camera, windows, np.array(looks.refine))
         detector_scores = np.array([track.detector_score for track in looks.tracks])
         heads = self._estimator.heads(estimates, camera, detector_scores)
         kept: list[_Track] = []
-        for index, (track, head) in enumerate(zip(looks.tracks, heads, strict=True)):
-            track.head, track.window = head, estimates.implied[index : index + 1]
-            duplicate = any(track.window.overlap(other.window)[0] > _DUPLICATE_OVERLAP for other in kept)
-            if head.score >= self.min_score and track.window.valid[0] and not duplicate:
-                kept.append(track)
-            elif track.id:
+        for index in self._least_strange_first(looks.tracks, heads):
+            track, head = looks.tracks[index], heads[index]
+            if not self._sure(head, estimates, index):
+                self._doubt = self._doubt or track.id > 0
+                continue
+            window = estimates.implied[index : index + 1]
+            if any(window.overlap(other.window)[0] > _DUPLICATE_OVERLAP for other in kept):
+                self._doubt = self._doubt or track.id > 0
+                continue
+            if track.course is not None and self._strangeness(track, head) > _MAX_STRANGENESS:
                 self._doubt = True
-        for track in kept:
-            if not track.id:
-                self._number(track, {other.slot for other in kept})
+                track = _Track(0, -1, window, track.detector_score)
+            track.head, track.window = head, window
+            if track.course is None:
+                track.course = Course.of(head, self._stamp_s)
+            else:
+                track.course.observe(head.translation, self._stamp_s)
+            kept.append(track)
         return kept
 
-    def _number(self, track: _Track, taken: set[int]) -> None:
-        track.id, self._next_id = self._next_id, self._next_id + 1
-        track.slot = min(set(range(self.max_faces)) - taken)
+    def _sure(self, head: HeadPose, estimates: WindowEstimates, index: int) -> bool:
+        return head.score >= self.min_score and bool(estimates.implied.valid[index])
+
+    def _strangeness(self, track: _Track, head: HeadPose) -> float:
+        """0 for a new head, which isn't expected anywhere."""
+        return 0.0 if track.course is None else track.course.strangeness(head.translation, self._stamp_s)
+
+    def _least_strange_first(self, tracks: list[_Track], heads: list[HeadPose]) -> list[int]:
+        """If two tracks have the same head, it belongs to the one that expected it there; new ones yield."""
+        return sorted(
+            range(len(tracks)),
+            key=lambda index: (not tracks[index].id, self._strangeness(tracks[index], heads[index])),
+        )
+
+    def _lose(self, tracks: list[_Track]) -> None:
+        for track in tracks:
+            if track.course is not None:
+                self._lost.add(LostHead(track.id, track.slot, track.course))
+
+    def _number(self, new: list[_Track], kept: list[_Track]) -> None:
+        """Give each new head the identity of the lost one that it is, or one of its own."""
+        places = [track.head.translation for track in new if track.head is not None]
+        taken = {track.slot for track in kept if track.id}
+        for track, lost in zip(new, self._lost.claim(places, self._stamp_s), strict=True):
+            if lost is not None and track.head is not None:
+                track.id, track.slot = lost.id, lost.slot if lost.slot not in taken else -1
+                lost.course.observe(track.head.translation, self._stamp_s)  # it goes where it went before
+                track.course = lost.course
+                taken.add(track.slot)
+        for track in new:
+            if not track.id:
+                track.id, self._next_id = self._next_id, self._next_id + 1
+            if track.slot < 0:
+                free = set(range(self.max_faces)) - taken
+                track.slot = min(free - self._lost.slots or free)
+                taken.add(track.slot)
 
 
 def _match(known: list[_Track], windows: CropWindows) -> list[int | None]:

@@ -1,0 +1,111 @@
+"""People who walk about in front of a camera, cross, hide each other and leave; the truth is known.
+
+A network that answers from that truth, with noise, and a detector that overlooks things: the tracker is
+tested over minutes without an image being drawn.
+"""
+
+import numpy as np
+from discs import LANDMARKS, RADIUS, checkpoint
+
+from trg_ros.backends import NetworkResult
+from trg_ros.camera import CameraModel
+from trg_ros.crop import box_from_landmarks68
+from trg_ros.detection import Detections
+from trg_ros.estimator import HeadPoseEstimator
+
+CAMERA = CameraModel.pinhole(500, 500, 319.5, 239.5, 640, 480)
+
+
+class People:
+    """`count` people whose places are smooth in time, each at a depth of its own.
+
+    :param occlusion_s: so long somebody (another one each time) is covered, every three seconds.
+    """
+
+    def __init__(self, count, seed, occlusion_s=0.5):
+        rng = np.random.default_rng(seed)
+        self.count, self._occlusion_s = count, occlusion_s
+        self._reach = np.stack([rng.uniform(0.4, 0.75, count), rng.uniform(0.02, 0.1, count)])
+        self._rate = 2 * np.pi * rng.uniform(0.05, 0.2, (2, count))
+        self._phase = rng.uniform(0, 2 * np.pi, (3, count))
+        self._depth = 0.9 + 0.35 * rng.permutation(count)
+
+    def places(self, time_s):
+        """(N, 3) metres, camera frame; wide swings leave the image."""
+        depth = self._depth + 0.05 * np.sin(0.5 * time_s + self._phase[2])
+        # As fast as people walk, far away as well as near.
+        side = self._reach[0] * np.sin(self._rate[0] / self._depth * time_s + self._phase[0]) * depth
+        height = self._reach[1] * np.sin(self._rate[1] * time_s + self._phase[1]) * depth
+        return np.stack([side, height, depth], axis=1)
+
+    def visible(self, time_s):
+        """(N,) not covered, not behind a nearer head, and in the image."""
+        places = self.places(time_s)
+        pixels = CAMERA.project(places)
+        radius = CAMERA.fx * RADIUS / places[:, 2]
+        visible = ((pixels > 0) & (pixels < [CAMERA.width - 1, CAMERA.height - 1])).all(axis=1)
+        apart = np.linalg.norm(pixels[:, None] - pixels[None], axis=2)
+        nearer = places[None, :, 2] < places[:, None, 2] - 1e-9
+        visible &= ~(nearer & (apart < 0.9 * radius[None])).any(axis=1)
+        turn, since_s = divmod(time_s, 3.0)
+        if 1.0 < since_s < 1.0 + self._occlusion_s:
+            visible[int(turn) % self.count] = False
+        return visible
+
+
+class AllKnowingBackend:
+    """Answers with the visible head nearest to the middle of a window, as a network would, give or take."""
+
+    name, device = "truth", "cpu"
+
+    def __init__(self, seed):
+        self.heads = np.zeros((0, 3))
+        self._rng = np.random.default_rng(seed)
+
+    def infer(self, crops_rgb, boxes):
+        boxes = boxes.astype(float)
+        places = np.concatenate([boxes[:, :2], np.ones((len(boxes), 1))], axis=1)
+        places *= (3 * RADIUS / boxes[:, 2])[:, None]
+        sure = np.zeros(len(boxes), bool)
+        if len(self.heads):
+            plane = self.heads[:, :2] / self.heads[:, 2:]
+            apart = np.linalg.norm(boxes[:, None, :2] - plane[None], axis=2)
+            best = apart.argmin(axis=1)
+            sure = apart.min(axis=1) < 0.5 * boxes[:, 2]
+            places[sure] = self.heads[best[sure]]
+        places *= 1 + 0.02 * self._rng.standard_normal((len(boxes), 1))
+        places[:, :2] += 0.005 * self._rng.standard_normal((len(boxes), 2))
+        points = LANDMARKS[None, :68] + places[:, None]
+        second = 2 * (points[..., :2] / points[..., 2:] - boxes[:, None, :2]) / boxes[:, None, 2:]
+        second[~sure] += 0.4
+        identity = np.tile(np.eye(3, dtype=np.float32), (len(boxes), 1, 1))
+        shape = np.tile(LANDMARKS, (len(boxes), 1, 1))
+        return NetworkResult(shape, identity, places.astype(np.float32), second.astype(np.float32))
+
+
+class OverlookingDetector:
+    """Finds the visible heads, but misses one in ten, and sees a ghost in one image of fifty."""
+
+    def __init__(self, seed):
+        self.heads = np.zeros((0, 3))
+        self._rng = np.random.default_rng(seed)
+
+    def detect(self, image_bgr):
+        seen = self.heads[self._rng.random(len(self.heads)) > 0.1]
+        boxes = [box_from_landmarks68(CAMERA.project(LANDMARKS[:68] + place)) for place in seen]
+        boxes = [box + self._rng.normal(0, 2, 4) for box in boxes]
+        if self._rng.random() < 0.02:
+            left, top = self._rng.uniform(0, 400, 2)
+            boxes.append(np.array([left, top, left + 60, top + 60]))
+        return Detections(np.array(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), 0.9, np.float32))
+
+    def trg_boxes(self, detections):
+        return detections.boxes
+
+
+def estimator(seed):
+    """With its backend and its detector, whose `heads` are what they see."""
+    backend, detector = AllKnowingBackend(seed), OverlookingDetector(seed + 1)
+    weights = checkpoint(8)
+    weights.info.measured_errors["translation_std_relative"] = (0.005, 0.005, 0.02)
+    return HeadPoseEstimator(weights, backend, detector), backend, detector
