@@ -134,6 +134,15 @@ class Robot(Node):
     def image_subscribers(self) -> int:
         return int(self._images.get_subscription_count())
 
+    def call(self, service_type: Any, name: str, request: Any) -> Any:
+        """The answer of a service."""
+        client = self.create_client(service_type, name)
+        assert self.spin_until(client.service_is_ready), f"no service {name}"
+        future = client.call_async(request)
+        assert self.spin_until(future.done), f"no answer from {name}"
+        self.destroy_client(client)
+        return future.result()
+
     def spin(self, seconds: float) -> None:
         """Listen for a while."""
         end = time.monotonic() + seconds

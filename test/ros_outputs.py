@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from ros_harness import Robot
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
@@ -19,7 +19,9 @@ from trg_ros.ros.conversions import image_to_bgr
 
 OUTPUTS = {
     "headpose/faces": HeadPoseArray,
+    "headpose/faces_raw": HeadPoseArray,
     "headpose/face_1/pose": PoseStamped,
+    "headpose/face_1/pose_with_covariance": PoseWithCovarianceStamped,
     "headpose/landmarks": MarkerArray,
     "headpose/landmark_cloud": PointCloud2,
     "headpose/overlay": Image,
@@ -112,6 +114,11 @@ def assert_outputs_agree(found: dict[str, Any], camera: CameraModel, image_bgr: 
         covariance = np.array(head.pose.covariance).reshape(6, 6)
         np.testing.assert_allclose(covariance, covariance.T, atol=1e-12)
         assert np.linalg.eigvalsh(covariance).min() > 0
+    if uncertain := found.get("headpose/face_1/pose_with_covariance"):
+        assert uncertain.header == header
+        second = next(head for head in faces.heads if head.slot == 1)
+        assert uncertain.pose == second.pose
+    assert [head.id for head in found["headpose/faces_raw"].heads] == [head.id for head in faces.heads]
     overlay = found["headpose/overlay"]
     assert overlay.header == header
     drawn = image_to_bgr(overlay)

@@ -14,6 +14,7 @@ pytest.importorskip("rclpy", reason="needs ROS")
 pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
 import rclpy
+import tf2_ros
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -24,6 +25,7 @@ from ros_harness import BOXES, CAMERA, FRAME, Robot, SpinningThread, save_stand_
 from ros_outputs import OUTPUTS, ask, assert_outputs_agree, at
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 from trg_ros.msg import HeadPoseArray
 from visualization_msgs.msg import Marker, MarkerArray
@@ -198,6 +200,52 @@ def test_an_image_without_a_face_gives_an_empty_list(rig: Rig) -> None:
     assert messages[0].heads == []
 
 
+def test_reset_starts_afresh_and_markers_go_when_images_stop(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    markers = robot.listen("headpose/landmarks", MarkerArray)
+    assert robot.spin_until(lambda: faces and faces[-1].heads and markers, sending=True)
+    identity = faces[-1].heads[0].id
+    assert robot.call(Trigger, "headpose/reset", Trigger.Request()).success
+    assert ask(robot, faces).heads[0].id > identity
+    refused = robot.call(SetBool, "headpose/set_detector", SetBool.Request(data=False))
+    assert not refused.success and "detector: topic" in refused.message
+    robot.spin(0.3)
+    markers.clear()
+    assert robot.spin_until(lambda: markers), "no image for two seconds"
+    assert [marker.action for marker in markers[-1].markers] == [Marker.DELETEALL]
+
+
+def test_smoothing_is_live_and_the_raw_poses_stay(rig: Rig) -> None:
+    robot = rig.robot
+    faces, raw = (robot.listen(topic, HeadPoseArray) for topic in ("headpose/faces", "headpose/faces_raw"))
+    assert robot.spin_until(lambda: faces and raw and faces[-1].heads, sending=True)
+    for smoothing in (False, True):
+        assert rig.set(smoothing=smoothing) == []
+        for step in range(4):
+            moved = [tuple(np.array(box) + 3 * step) for box in BOXES]
+            robot.boxes = moved
+            header = ask(robot, faces).header
+        assert robot.spin_until(lambda header=header: at(raw, header))
+        smoothed, measured = at(faces, header).heads[0], at(raw, header).heads[0]
+        assert (smoothed.pose.pose == measured.pose.pose) is not smoothing
+        assert smoothed.pose.covariance.tolist() == measured.pose.covariance.tolist()
+
+
+def test_a_filtering_frame_needs_a_tf2_that_listens(checkpoint: Path) -> None:
+    rig = Rig(checkpoint, "/filtering", filtering_frame="odom", autostart=False)
+    try:
+        assert rig.thread.call(rig.node.trigger_configure) == TransitionCallbackReturn.SUCCESS
+        result = rig.thread.call(rig.node.trigger_activate)
+        if hasattr(tf2_ros, "Buffer"):
+            assert result == TransitionCallbackReturn.SUCCESS
+        else:
+            assert result == TransitionCallbackReturn.FAILURE
+            assert diagnostics_say(rig, "filtering_frame is 'odom'", DiagnosticStatus.ERROR)
+    finally:
+        rig.close()
+
+
 # How images come
 
 
@@ -341,7 +389,8 @@ def test_the_images_frame_is_used_and_none_means_no_tf(rig: Rig) -> None:
     tf = robot.listen("/tf", TFMessage)
     assert robot.spin_until(lambda: faces and tf, sending=True)
     robot.frame_id = ""
-    robot.spin(0.3)
+    assert robot.spin_until(lambda: faces[-1].header.frame_id == "", sending=True)
+    robot.spin(0.3)  # what was on its way
     faces.clear()
     tf.clear()
     assert robot.spin_until(lambda: len(faces) > 3, sending=True)
@@ -433,6 +482,20 @@ def test_the_node_outlives_every_bad_message(rig: Rig) -> None:
     assert count_of(rig, "failed") == failed
 
 
+def test_a_hundred_faces_are_too_many_and_do_no_harm(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces, sending=True)
+    failed = count_of(rig, "failed")
+    corners = [(32.0 * (i % 10), 24.0 * (i // 10)) for i in range(100)]
+    robot.boxes = [(x, y, x + 28.0, y + 22.0) for x, y in corners]
+    assert len(ask(robot, faces).heads) <= 3, "max_faces"
+    robot.boxes = BOXES
+    robot.stamp_ns += 10_000_000_000
+    assert 1 <= len(ask(robot, faces).heads) <= 3
+    assert count_of(rig, "failed") == failed
+
+
 def test_bad_boxes_are_refused(rig: Rig) -> None:
     robot = rig.robot
     faces = robot.listen("headpose/faces", HeadPoseArray)
@@ -468,6 +531,7 @@ def test_the_lifecycle_can_be_walked_again_and_again(checkpoint: Path) -> None:
                 assert robot.spin_until(lambda: faces, sending=True)
                 assert call(node.trigger_deactivate) == TransitionCallbackReturn.SUCCESS
                 assert rig.idle()
+                robot.spin(0.3)  # what was on its way
                 faces.clear()
             assert call(node.trigger_cleanup) == TransitionCallbackReturn.SUCCESS
             assert node.estimator is None

@@ -18,6 +18,8 @@ pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 import yaml
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ros_bad_inputs import camera_info
 from std_msgs.msg import Header
 from trg_ros.msg import FaceBox, FaceBoxArray
@@ -229,6 +231,33 @@ def test_only_live_parameters_change_while_configured() -> None:
     assert "0 .. 1000" in settings.reason_to_refuse(
         [SimpleNamespace(name="max_rate", value=-5.0)], configured=True
     )
+
+
+ANY_VALUE = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.text(max_size=20),
+    st.lists(st.floats(), max_size=3),
+)
+NAMES = st.sampled_from([*vars(Settings()), "use_sim_time", "nonsense"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(NAMES, ANY_VALUE), max_size=8), st.booleans())
+def test_no_set_of_parameters_does_harm(pairs: list[tuple[str, Any]], configured: bool) -> None:
+    """Any set of values is taken whole or refused with a reason; what was taken lies within its limits."""
+    before = Settings()
+    changes = [SimpleNamespace(name=name, value=value) for name, value in pairs]
+    reason = before.reason_to_refuse(changes, configured=configured)
+    if reason:
+        assert any(name in reason for name, _ in pairs)
+        return
+    after = before.replaced({change.name: change.value for change in changes})
+    assert Settings(**vars(after)) == after
+    fixed = [name for name in vars(after) if not Settings.__dataclass_fields__[name].metadata["live"]]
+    assert not configured or all(getattr(after, name) == getattr(before, name) for name in fixed)
 
 
 def test_the_parameter_file_holds_every_parameter_with_its_default() -> None:

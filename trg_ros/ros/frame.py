@@ -40,3 +40,5 @@ class FrameResult:
     intrinsics_assumed: bool
     checkpoint: str
     """Name of the weights."""
+    raw_heads: Sequence[TrackedHead] = ()
+    """`heads` as they were measured, before any smoothing."""

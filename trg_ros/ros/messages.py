@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from geometry_msgs.msg import (
@@ -9,6 +11,7 @@ from geometry_msgs.msg import (
     Pose,
     PoseStamped,
     PoseWithCovariance,
+    PoseWithCovarianceStamped,
     Quaternion,
     Transform,
     TransformStamped,
@@ -46,6 +49,18 @@ def pose_stamped(header: Header, tracked: TrackedHead) -> PoseStamped:
     return PoseStamped(header=header, pose=pose_from_matrix(tracked.head.camera_T_face))
 
 
+def pose_with_covariance_stamped(header: Header, tracked: TrackedHead) -> PoseWithCovarianceStamped:
+    """camera_T_face and its covariance in the image's frame; rotations are about that frame's fixed axes."""
+    return PoseWithCovarianceStamped(header=header, pose=_pose_with_covariance(tracked))
+
+
+def _pose_with_covariance(tracked: TrackedHead) -> PoseWithCovariance:
+    return PoseWithCovariance(
+        pose=pose_from_matrix(tracked.head.camera_T_face),
+        covariance=np.asarray(tracked.head.covariance, dtype=np.float64).ravel(),
+    )
+
+
 def head_pose_array(result: FrameResult, with_landmarks: bool) -> HeadPoseArray:
     """All heads of an image in one message; an image without a face gives an empty list."""
     return HeadPoseArray(
@@ -65,10 +80,7 @@ def _head_pose(tracked: TrackedHead, with_landmarks: bool) -> HeadPose:
     message = HeadPose(
         id=tracked.id,
         slot=tracked.slot,
-        pose=PoseWithCovariance(
-            pose=pose_from_matrix(head.camera_T_face),
-            covariance=np.asarray(head.covariance, dtype=np.float64).ravel(),
-        ),
+        pose=_pose_with_covariance(tracked),
         head_origin=head_pose.position,
         head_orientation=head_pose.orientation,
         box=FaceBox(left=left, top=top, right=right, bottom=bottom, score=float(head.score)),
@@ -80,10 +92,16 @@ def _head_pose(tracked: TrackedHead, with_landmarks: bool) -> HeadPose:
     return message
 
 
-def transforms(result: FrameResult, prefix: str) -> list[TransformStamped]:
-    """camera -> face_<slot> (REP 155) and gaze_<slot> (same origin, optical axes, z out of the face)."""
+def transforms(
+    result: FrameResult, prefix: str, names: Sequence[object] | None = None
+) -> list[TransformStamped]:
+    """camera -> face_<slot> (REP 155) and gaze_<slot> (same origin, optical axes, z out of the face).
+
+    :param names: of the heads, instead of their slots.
+    """
     stamped = []
-    for tracked in result.heads:
+    for index, tracked in enumerate(result.heads):
+        key = tracked.slot if names is None else names[index]
         camera_T_face = np.asarray(tracked.head.camera_T_face, dtype=np.float64)
         camera_T_gaze = camera_T_face.copy()
         camera_T_gaze[:3, :3] = camera_T_face[:3, :3] @ FACE_R_GAZE
@@ -93,7 +111,7 @@ def transforms(result: FrameResult, prefix: str) -> list[TransformStamped]:
             stamped.append(
                 TransformStamped(
                     header=result.header,
-                    child_frame_id=f"{prefix}{name}_{tracked.slot}",
+                    child_frame_id=f"{prefix}{name}_{key}",
                     transform=Transform(translation=translation, rotation=pose.orientation),
                 )
             )

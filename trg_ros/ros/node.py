@@ -26,6 +26,7 @@ from trg_ros.ros.log import ThrottledLog
 from trg_ros.ros.mailbox import Mailbox
 from trg_ros.ros.parameters import Settings
 from trg_ros.ros.runner import run
+from trg_ros.ros.services import Services
 from trg_ros.ros.statistics import Statistics
 from trg_ros.ros.worker import Worker
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from trg_ros.estimator import HeadPoseEstimator
     from trg_ros.ros.pipeline import Pipeline
     from trg_ros.ros.publishers import Outputs
+    from trg_ros.ros.smoothing import FixedFrame
 
 _POLL_S = 0.2
 """How soon a new subscriber is noticed where matched events don't tell (/tf, Humble)."""
@@ -49,6 +51,7 @@ class _Running:
     mailbox: Mailbox[Frame]
     worker: Worker
     pipeline: Pipeline
+    fixed_frame: FixedFrame | None
     statistics: Statistics = field(default_factory=Statistics)
     rates: Rates = field(default_factory=Rates)
 
@@ -74,6 +77,7 @@ class HeadPoseNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_POLL_S, self._follow_demand, clock=steady)
         self.create_timer(1.0, self._report, clock=steady)
+        Services(self, self._pipeline, lambda: self.settings)
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter says so; after a failure the node stays unconfigured."""
@@ -147,18 +151,31 @@ class HeadPoseNode(LifecycleNode):
     def _activate(self) -> None:
         from trg_ros.ros.loading import make_tracker
         from trg_ros.ros.pipeline import Pipeline
+        from trg_ros.ros.smoothing import FixedFrame, Smoothing
 
         if self.estimator is None or self.outputs is None:
             raise RuntimeError("activated without being configured")
         statistics, mailbox = Statistics(), Mailbox[Frame]()
         intrinsics = IntrinsicsStore(self.resolve_topic_name("camera_info"))
         tracker = make_tracker(self.estimator, self.settings)
+        fixed_frame = None
+        if self.settings.filtering_frame:
+            fixed_frame = FixedFrame(self, self.settings.filtering_frame)
         pipeline = Pipeline(
-            self.estimator, tracker, intrinsics, self.outputs, statistics, self._log, self._ros_time_s
+            self.estimator,
+            tracker,
+            intrinsics,
+            self.outputs,
+            statistics,
+            self._log,
+            self._ros_time_s,
+            Smoothing(fixed_frame, self._log),
         )
-        worker = Worker(mailbox, pipeline.process, lambda: self.settings, statistics, self._log)
+        worker = Worker(
+            mailbox, pipeline.process, lambda: self.settings, statistics, self._log, pipeline.idle
+        )
         inputs = Inputs(self, self.settings, mailbox, intrinsics, statistics)
-        self._running = _Running(inputs, intrinsics, mailbox, worker, pipeline, statistics)
+        self._running = _Running(inputs, intrinsics, mailbox, worker, pipeline, fixed_frame, statistics)
         worker.start()
         self.get_logger().info(
             f"waiting for images on {inputs.image_topic}, calibration on {inputs.camera_info_topic}; "
@@ -175,6 +192,8 @@ class HeadPoseNode(LifecycleNode):
             self.get_logger().error("the worker is stuck in an image; its thread is left behind")
         elif self.context.ok():
             running.pipeline.reset()
+        if running.fixed_frame is not None:
+            running.fixed_frame.close()
 
     def _release(self) -> None:
         if self.outputs is not None:
@@ -193,6 +212,9 @@ class HeadPoseNode(LifecycleNode):
         return TransitionCallbackReturn.FAILURE
 
     # Callbacks of the executor.
+
+    def _pipeline(self) -> Pipeline | None:
+        return None if self._running is None else self._running.pipeline
 
     def _ros_time_s(self) -> float:
         return float(self.get_clock().now().nanoseconds) * 1e-9

@@ -47,6 +47,18 @@ class Settings(ParameterTable):
         low=0.0,
         high=1.0,
     )
+    smoothing: bool = parameter(
+        True,
+        "Smooth the poses over time: quiet while a head is still, no lag when it moves. "
+        "~/faces_raw stays as measured.",
+        live=True,
+    )
+    filtering_frame: str = parameter(
+        "",
+        "Smooth in this TF frame, which stands still (odom, map), if the camera moves; empty: in the "
+        "camera's own.",
+        pattern="[A-Za-z0-9_./-]*",
+    )
     max_faces: int = parameter(
         8, "At most this many faces at a time; also the number of `~/face_<k>/pose` topics.", low=1, high=64
     )
@@ -93,6 +105,9 @@ class Settings(ParameterTable):
     )
     tf_prefix: str = parameter(
         "", "Put before the names of the frames face_<k> and gaze_<k>.", pattern="[A-Za-z0-9_./-]*", live=True
+    )
+    publish_hri: bool = parameter(
+        True, "Publish /humans/faces/... (REP 155) if hri_msgs is installed, to whoever listens.", live=True
     )
     publish_landmarks_in_faces: bool = parameter(
         False, "Fill `landmarks` of ~/faces (15 kB a face); ~/landmark_cloud is cheaper.", live=True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from trg_ros.ros.log import ThrottledLog
     from trg_ros.ros.parameters import Settings
     from trg_ros.ros.publishers import Outputs
+    from trg_ros.ros.smoothing import Smoothing
     from trg_ros.ros.statistics import Statistics
     from trg_ros.tracking import HeadTracker
 
@@ -42,6 +45,7 @@ class Pipeline:
         statistics: Statistics,
         log: ThrottledLog,
         ros_time_s: Callable[[], float],
+        smoothing: Smoothing,
     ) -> None:
         self._estimator = estimator
         self._tracker = tracker
@@ -50,10 +54,15 @@ class Pipeline:
         self._statistics = statistics
         self._log = log
         self._ros_time_s = ros_time_s
+        self._smoothing = smoothing
         self._stamp_s: float | None = None
+        self._newest_s = -math.inf  # of the steady clock
+        self._reset_requested = threading.Event()
 
     def process(self, frame: Frame, settings: Settings) -> None:
         """Publish what one image shows; an image that can't be used is counted and complained about."""
+        self._newest_s = time.monotonic()
+        self._reset_if_requested()
         if not self._outputs.wanted(settings):
             return
         started_s = time.monotonic()
@@ -77,9 +86,29 @@ class Pipeline:
         age_s = self._ros_time_s() - stamp_s if stamped else None
         self._statistics.processed(time.monotonic() - started_s, age_s, len(result.heads))
 
+    def idle(self) -> None:
+        """No image came for a while: what viewers still show is over."""
+        self._reset_if_requested()
+        if time.monotonic() - self._newest_s > _GAP_S:
+            self._outputs.clear()
+
+    def request_reset(self) -> None:
+        """Forget all tracks before the next image. From any thread."""
+        self._reset_requested.set()
+
+    def search(self, on: bool) -> None:
+        """Whether to look for faces that aren't tracked yet. From any thread."""
+        self._tracker.searching = on
+
+    def _reset_if_requested(self) -> None:
+        if self._reset_requested.is_set():
+            self._reset_requested.clear()
+            self.reset()
+
     def reset(self) -> None:
         """Forget all tracks, and take back what viewers still show."""
         self._tracker.reset()
+        self._smoothing.reset()
         self._outputs.clear()
         self._stamp_s = None
 
@@ -119,8 +148,9 @@ class Pipeline:
         boxes, scores = (None, None) if frame.boxes is None else boxes_from_message(frame.boxes)
         tracked = self._tracker.update(image_bgr, intrinsics.camera, stamp_s, boxes=boxes, scores=scores)
         # A pose that can't be right is not published: NaN would stay in every tf2 buffer that hears it.
-        heads = [one for one in tracked if np.isfinite(one.head.camera_T_face).all()]
+        raw = [one for one in tracked if np.isfinite(one.head.camera_T_face).all()]
         header = Header(stamp=message.header.stamp, frame_id=frame_id or intrinsics.frame_id)
+        heads = self._smoothing.apply(raw, intrinsics.camera, header, stamp_s, settings)
         self._explain(header, intrinsics)
         return FrameResult(
             header,
@@ -129,6 +159,7 @@ class Pipeline:
             heads,
             intrinsics.assumed,
             self._estimator.checkpoint.info.name,
+            raw,
         )
 
     def _explain(self, header: Header, intrinsics: Intrinsics) -> None:

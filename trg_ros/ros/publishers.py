@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 from tf2_ros import TransformBroadcaster
@@ -16,15 +17,24 @@ from visualization_msgs.msg import MarkerArray
 from trg_ros.msg import HeadPoseArray
 from trg_ros.ros.conversions import image_message
 from trg_ros.ros.frame import FrameResult
+from trg_ros.ros.hri import HriOutput
 from trg_ros.ros.markers import FaceMarkers
-from trg_ros.ros.messages import head_pose_array, landmark_cloud, pose_stamped, transforms
+from trg_ros.ros.messages import (
+    head_pose_array,
+    landmark_cloud,
+    pose_stamped,
+    pose_with_covariance_stamped,
+    transforms,
+)
 from trg_ros.visualization import draw_heads
 
 if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.publisher import Publisher
+    from std_msgs.msg import Header
 
     from trg_ros.ros.parameters import Settings
+    from trg_ros.tracking import TrackedHead
 
 _QOS = QoSProfile(depth=5)
 _IMAGE_QOS = QoSProfile(depth=1)
@@ -61,6 +71,12 @@ class _FacesOutput(_TopicOutput):
         self._publisher.publish(head_pose_array(result, settings.publish_landmarks_in_faces))
 
 
+class _RawFacesOutput(_TopicOutput):
+    def publish(self, result: FrameResult, settings: Settings) -> None:
+        measured = dataclasses.replace(result, heads=result.raw_heads)
+        self._publisher.publish(head_pose_array(measured, settings.publish_landmarks_in_faces))
+
+
 class _CloudOutput(_TopicOutput):
     def publish(self, result: FrameResult, settings: Settings) -> None:
         self._publisher.publish(landmark_cloud(result))
@@ -86,10 +102,11 @@ class _MarkersOutput(_TopicOutput):
 
 
 class _PosesOutput:
-    """One PoseStamped topic per slot."""
+    """One topic per slot; `build` makes its message."""
 
-    def __init__(self, publishers: list[Publisher[Any]]) -> None:
+    def __init__(self, publishers: list[Publisher[Any]], build: Callable[[Header, TrackedHead], Any]) -> None:
         self._publishers = publishers
+        self._build = build
 
     def wanted(self, settings: Settings) -> bool:
         return any(publisher.get_subscription_count() > 0 for publisher in self._publishers)
@@ -98,7 +115,7 @@ class _PosesOutput:
         for tracked in result.heads:
             publisher = self._publishers[tracked.slot]
             if publisher.get_subscription_count() > 0:
-                publisher.publish(pose_stamped(result.header, tracked))
+                publisher.publish(self._build(result.header, tracked))
 
     def clear(self) -> None:
         pass
@@ -138,14 +155,30 @@ class Outputs:
         self._on_matched = on_matched
         self._broadcaster = TransformBroadcaster(node)
         poses = [self._create(PoseStamped, f"~/face_{slot}/pose") for slot in range(max_faces)]
+        uncertain = [
+            self._create(PoseWithCovarianceStamped, f"~/face_{slot}/pose_with_covariance")
+            for slot in range(max_faces)
+        ]
         self.all: dict[str, Output] = {
             "faces": _FacesOutput(self._create(HeadPoseArray, "~/faces")),
-            "poses": _PosesOutput(poses),
+            "poses": _PosesOutput(poses, pose_stamped),
+            "poses_with_covariance": _PosesOutput(uncertain, pose_with_covariance_stamped),
             "tf": _TransformsOutput(self._broadcaster),
+            "faces_raw": _RawFacesOutput(self._create(HeadPoseArray, "~/faces_raw")),
             "landmarks": _MarkersOutput(self._create(MarkerArray, "~/landmarks"), triangles),
             "landmark_cloud": _CloudOutput(self._create(PointCloud2, "~/landmark_cloud")),
             "overlay": _OverlayOutput(self._create(Image, "~/overlay", _IMAGE_QOS)),
         }
+        self._hri = self._make_hri()
+        if self._hri is not None:
+            self.all["hri"] = self._hri
+
+    def _make_hri(self) -> HriOutput | None:
+        try:
+            import hri_msgs.msg
+        except ImportError:  # an option: REP 155 is for those who have ROS4HRI
+            return None
+        return HriOutput(self._node, hri_msgs.msg, self._broadcaster, _quiet_events(), self._create)
 
     def _create(self, message_type: Any, topic: str, qos: QoSProfile = _QOS) -> Publisher[Any]:
         publisher = self._node.create_publisher(
@@ -171,6 +204,8 @@ class Outputs:
 
     def destroy(self) -> None:
         """Take all topics off the graph."""
+        if self._hri is not None:
+            self._hri.destroy()
         for publisher in self._publishers:
             self._node.destroy_publisher(publisher)
         self._node.destroy_publisher(self._broadcaster.pub_tf)
@@ -183,3 +218,12 @@ def _matched_event(on_matched: Callable[[], None]) -> Any:
     except ImportError:  # Humble: no matched events; the node polls
         return None
     return PublisherEventCallbacks(matched=lambda _status: on_matched())
+
+
+def _quiet_events() -> Any:
+    """No callbacks at all: such a publisher may come and go on any thread while the executor spins."""
+    try:
+        from rclpy.event_handler import PublisherEventCallbacks
+    except ImportError:  # Humble
+        from rclpy.qos_event import PublisherEventCallbacks
+    return PublisherEventCallbacks(use_default_callbacks=False)

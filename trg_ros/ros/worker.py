@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trg_ros.ros.frame import Frame
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from trg_ros.ros.statistics import Statistics
 
 
+_PATIENCE_S = 0.5
+"""Without a frame for that long, `idle` is called."""
+
+
 class Worker:
-    """Runs `process(frame, settings)` for the newest frame of a mailbox until stopped."""
+    """Runs `process(frame, settings)` for the newest frame of a mailbox until stopped; else `idle()`."""
 
     def __init__(
         self,
@@ -27,12 +32,14 @@ class Worker:
         settings: Callable[[], Settings],
         statistics: Statistics,
         log: ThrottledLog,
+        idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._mailbox = mailbox
         self._process = process
         self._settings = settings
         self._statistics = statistics
         self._log = log
+        self._idle = idle
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="headpose-worker", daemon=True)
 
@@ -48,19 +55,21 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            frame = self._mailbox.take()
-            if frame is None:  # closed
-                return
+            frame = self._mailbox.take(_PATIENCE_S)
             settings = self._settings()
             started_s = time.monotonic()
-            self._guarded(frame, settings)
+            if frame is None:
+                if not self._mailbox.closed:
+                    self._guarded(self._idle)
+                continue
+            self._guarded(partial(self._process, frame, settings))
             if settings.max_rate > 0.0:
                 self._stopping.wait(started_s + 1.0 / settings.max_rate - time.monotonic())
 
-    def _guarded(self, frame: Frame, settings: Settings) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
         """The last resort: whatever goes wrong with one frame, the next one is tried."""
         try:
-            self._process(frame, settings)
+            work()
         except Exception as error:  # a robot's node must outlive a bug; it is logged in full and counted
             if self._stopping.is_set():
                 return

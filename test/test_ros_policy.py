@@ -1,0 +1,68 @@
+"""The SROS2 policy grants what the node uses, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS")
+pytest.importorskip("trg_ros.msg", reason="needs the built messages")
+
+import rclpy
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from ros_domain import REPOSITORY
+from ros_harness import save_stand_in
+
+from trg_ros.ros.node import HeadPoseNode
+
+POLICY = REPOSITORY / "config" / "sros2_policy.xml"
+OPTIONAL = ("/humans/", "/image", "/camera_info", "/detections", "/clock", "get_type_description")
+"""Used only with hri_msgs, with some parameters, while somebody listens, or by some distributions."""
+
+
+def granted(kind: str, right: str) -> set[str]:
+    """What the policy allows, e.g. ("topics", "publish")."""
+    root = ElementTree.parse(POLICY).getroot()
+    return {str(entry.text) for block in root.iter(kind) if block.get(right) == "ALLOW" for entry in block}
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeadPoseNode]:
+    path: Path = save_stand_in(tmp_path_factory.mktemp("weights") / "stand_in.safetensors")
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    values = {"checkpoint": str(path), "detector": "topic", "autostart": False, "threads": 1}
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    node = HeadPoseNode(context=context, parameter_overrides=overrides)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+@pytest.mark.parametrize("kind", ["publish", "subscribe", "reply"])
+def test_the_policy_is_what_the_node_does(node: HeadPoseNode, kind: str) -> None:
+    name, namespace = node.get_name(), node.get_namespace()
+    if kind == "reply":
+        used, allowed = node.get_service_names_and_types_by_node(name, namespace), granted("services", kind)
+    elif kind == "publish":
+        used, allowed = node.get_publisher_names_and_types_by_node(name, namespace), granted("topics", kind)
+    else:
+        used, allowed = node.get_subscriber_names_and_types_by_node(name, namespace), granted("topics", kind)
+    names = {topic for topic, _ in used}
+    assert [one for one in sorted(names) if not any(fnmatch(one, rule) for rule in allowed)] == []
+    spare = {one for one in allowed - names if not any(part in one for part in OPTIONAL)}
+    assert spare == set(), "rights that nobody needs"
+    assert granted("topics", "subscribe") >= {"/image", "/camera_info", "/detections"}
+
+
+def test_no_wildcard_grants_everything() -> None:
+    rules = granted("topics", "publish") | granted("topics", "subscribe") | granted("services", "reply")
+    assert all("*" not in rule or rule.startswith("/humans/faces/*/") for rule in rules)
+    assert granted("services", "request") == set()

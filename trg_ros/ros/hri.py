@@ -1,0 +1,221 @@
+"""REP 155 (ROS4HRI): the topics under /humans/faces, in the types that libhri reads. Needs hri_msgs."""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from trg_ros.ros.conversions import image_message
+from trg_ros.ros.messages import transforms
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from rclpy.publisher import Publisher
+    from std_msgs.msg import Header
+    from tf2_ros import TransformBroadcaster
+
+    from trg_ros.estimator import HeadPose
+    from trg_ros.ros.frame import FrameResult
+    from trg_ros.ros.parameters import Settings
+
+CROP_PX = 128
+"""Side of /humans/faces/<id>/cropped."""
+
+_KEEP_S = 1.0
+"""Topics of a face that left stay that long: it may only be covered."""
+
+_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_RIGHT_EYE, _LEFT_EYE = slice(36, 42), slice(42, 48)
+
+Box = tuple[float, float, float, float]
+
+
+def face_box(head: HeadPose, width: int, height: int) -> Box | None:
+    """Left, top, right, bottom px of the face's landmarks, cut at the image's border; None outside of it."""
+    points = head.landmarks_image[np.isfinite(head.landmarks_image).all(axis=1)]
+    if not len(points):
+        return None
+    left, top = np.clip(points.min(axis=0), -0.5, [width - 0.5, height - 0.5])
+    right, bottom = np.clip(points.max(axis=0), -0.5, [width - 0.5, height - 0.5])
+    if right - left < 1.0 or bottom - top < 1.0:
+        return None
+    return float(left), float(top), float(right), float(bottom)
+
+
+def normalised(pixels: npt.ArrayLike, width: int, height: int) -> npt.NDArray[np.float64]:
+    """(..., 2) pixels -> 0 at the left (top) border of the image, 1 at the other."""
+    return (np.asarray(pixels, dtype=np.float64) + 0.5) / [width, height]
+
+
+def cropped_face(image_bgr: npt.NDArray[np.uint8], box: Box) -> npt.NDArray[np.uint8]:
+    """(128, 128, 3) the face as large as fits, in the middle, zeros around it."""
+    left, top = (max(0, int(np.floor(value + 0.5))) for value in box[:2])
+    right, bottom = (int(np.ceil(value + 0.5)) for value in box[2:])
+    face = image_bgr[top : max(bottom, top + 1), left : max(right, left + 1)]
+    scale = CROP_PX / max(face.shape[:2])
+    size = [min(CROP_PX, max(1, round(scale * side))) for side in face.shape[1::-1]]
+    resized = cv2.resize(face, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    canvas = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
+    x, y = (CROP_PX - size[0]) // 2, (CROP_PX - size[1]) // 2
+    canvas[y : y + size[1], x : x + size[0]] = resized
+    return canvas
+
+
+def landmarks70(head: HeadPose, width: int, height: int) -> npt.NDArray[np.float64]:
+    """(70, 3) x, y in 0 .. 1 of the image, and confidence: the 68 and the pupils.
+
+    Pupils aren't estimated: the middle of the eye, confidence 0. So is that of points outside the image.
+    """
+    points = np.asarray(head.landmarks68_image, dtype=np.float64)
+    pupils = [points[eye].mean(axis=0) for eye in (_RIGHT_EYE, _LEFT_EYE)]
+    places = np.nan_to_num(normalised(np.concatenate([points, pupils]), width, height), nan=-1.0)
+    inside = ((places >= 0.0) & (places <= 1.0)).all(axis=1)
+    confidence = np.where(inside, head.score, 0.0)
+    confidence[68:] = 0.0
+    return np.column_stack([np.clip(places, 0.0, 1.0), confidence])
+
+
+class HriIds:
+    """Short names for faces: five letters, unique in this node's life."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._random = random.Random(seed)
+        self._used: set[str] = set()
+        self._names: dict[int, str] = {}
+
+    def name(self, identity: int) -> str:
+        """Of the head with that id."""
+        while identity not in self._names:
+            name = "".join(self._random.choices(string.ascii_lowercase, k=5))
+            if name not in self._used:
+                self._names[identity] = name
+                self._used.add(name)
+        return self._names[identity]
+
+    def forget(self, identity: int) -> None:
+        """The head won't come back under this id."""
+        self._names.pop(identity, None)
+
+
+@dataclass
+class _Face:
+    """The topics of one face."""
+
+    roi: Publisher[Any]
+    cropped: Publisher[Any]
+    landmarks: Publisher[Any]
+    seen_s: float
+
+    @property
+    def publishers(self) -> tuple[Publisher[Any], ...]:
+        return self.roi, self.cropped, self.landmarks
+
+
+class HriOutput:
+    """Everything REP 155 asks of a face detector. For the worker's thread.
+
+    :param messages: the module hri_msgs.msg.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        messages: Any,
+        broadcaster: TransformBroadcaster,
+        quiet_events: Any,
+        create: Callable[[type, str], Publisher[Any]],
+    ) -> None:
+        """`create` makes a publisher that wakes the node; those with `quiet_events` leave it alone."""
+        self._node, self._messages, self._broadcaster = node, messages, broadcaster
+        self._quiet_events = quiet_events
+        self._tracked = create(messages.IdsList, "/humans/faces/tracked")
+        self._ids = HriIds()
+        self._faces: dict[int, _Face] = {}
+
+    def wanted(self, settings: Settings) -> bool:
+        return settings.publish_hri and (
+            _heard(self._tracked)
+            or any(_heard(one) for face in list(self._faces.values()) for one in face.publishers)
+        )
+
+    def publish(self, result: FrameResult, settings: Settings) -> None:
+        stamp_s = result.header.stamp.sec + 1e-9 * result.header.stamp.nanosec
+        names = [self._ids.name(tracked.id) for tracked in result.heads]
+        for tracked, name in zip(result.heads, names, strict=True):
+            face = self._faces.get(tracked.id) or self._appeared(tracked.id, name)
+            face.seen_s = stamp_s
+            self._publish_face(face, tracked.head, result)
+        stamped = bool(result.header.stamp.sec or result.header.stamp.nanosec)
+        if result.heads and result.header.frame_id and stamped:
+            self._broadcaster.sendTransform(transforms(result, settings.tf_prefix, names))
+        self._tracked.publish(self._messages.IdsList(header=result.header, ids=names))
+        for identity, face in list(self._faces.items()):
+            if not 0 <= stamp_s - face.seen_s <= _KEEP_S:
+                self._left(identity)
+
+    def clear(self) -> None:
+        if self._faces:
+            for identity in list(self._faces):
+                self._left(identity)
+            self._tracked.publish(self._messages.IdsList(ids=[]))
+
+    def destroy(self) -> None:
+        """Take the topics of all faces off the graph."""
+        for identity in list(self._faces):
+            self._left(identity)
+
+    def _appeared(self, identity: int, name: str) -> _Face:
+        def create(message_type: Any, topic: str) -> Publisher[Any]:
+            return self._node.create_publisher(
+                message_type, f"/humans/faces/{name}/{topic}", _QOS, event_callbacks=self._quiet_events
+            )
+
+        face = _Face(
+            create(self._messages.NormalizedRegionOfInterest2D, "roi"),
+            create(Image, "cropped"),
+            create(self._messages.FacialLandmarks, "landmarks"),
+            0.0,
+        )
+        self._faces[identity] = face
+        return face
+
+    def _left(self, identity: int) -> None:
+        for publisher in self._faces.pop(identity).publishers:
+            self._node.destroy_publisher(publisher)
+        self._ids.forget(identity)
+
+    def _publish_face(self, face: _Face, head: HeadPose, result: FrameResult) -> None:
+        height, width = result.image_bgr.shape[:2]
+        box = face_box(head, width, height)
+        if box is not None and _heard(face.roi):
+            face.roi.publish(self._roi(result.header, box, head.score, width, height))
+        if box is not None and _heard(face.cropped):
+            face.cropped.publish(image_message(result.header, cropped_face(result.image_bgr, box)))
+        if _heard(face.landmarks):
+            face.landmarks.publish(self._landmarks(result.header, head, width, height))
+
+    def _roi(self, header: Header, box: Box, score: float, width: int, height: int) -> Any:
+        (xmin, ymin), (xmax, ymax) = normalised([box[:2], box[2:]], width, height).clip(0.0, 1.0).tolist()
+        return self._messages.NormalizedRegionOfInterest2D(
+            header=header, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax, c=float(score)
+        )
+
+    def _landmarks(self, header: Header, head: HeadPose, width: int, height: int) -> Any:
+        points = landmarks70(head, width, height).tolist()
+        point = self._messages.NormalizedPointOfInterest2D
+        return self._messages.FacialLandmarks(
+            header=header, landmarks=[point(x=x, y=y, c=c) for x, y, c in points], height=height, width=width
+        )
+
+
+def _heard(publisher: Publisher[Any]) -> bool:
+    return bool(publisher.get_subscription_count() > 0)
