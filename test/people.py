@@ -60,6 +60,7 @@ class AllKnowingBackend:
 
     def __init__(self, seed):
         self.heads = np.zeros((0, 3))
+        self.camera_R_virtual = np.eye(3)[None]
         self._rng = np.random.default_rng(seed)
 
     def infer(self, crops_rgb, boxes):
@@ -68,11 +69,13 @@ class AllKnowingBackend:
         places *= (3 * RADIUS / boxes[:, 2])[:, None]
         sure = np.zeros(len(boxes), bool)
         if len(self.heads):
-            plane = self.heads[:, :2] / self.heads[:, 2:]
-            apart = np.linalg.norm(boxes[:, None, :2] - plane[None], axis=2)
+            heads = (
+                self.heads @ self.camera_R_virtual
+            )  # (windows, heads, 3), as each virtual camera sees them
+            apart = np.linalg.norm(boxes[:, None, :2] - heads[..., :2] / heads[..., 2:], axis=2)
             best = apart.argmin(axis=1)
             sure = apart.min(axis=1) < 0.5 * boxes[:, 2]
-            places[sure] = self.heads[best[sure]]
+            places[sure] = heads[sure, best[sure]]
         places *= 1 + 0.02 * self._rng.standard_normal((len(boxes), 1))
         places[:, :2] += 0.005 * self._rng.standard_normal((len(boxes), 2))
         points = LANDMARKS[None, :68] + places[:, None]
@@ -103,9 +106,17 @@ class OverlookingDetector:
         return detections.boxes
 
 
+class _KnowingEstimator(HeadPoseEstimator):
+    """Tells its backend where the virtual cameras look."""
+
+    def _infer(self, crops_rgb, windows):
+        self._backend.camera_R_virtual = windows.camera_R_virtual
+        return super()._infer(crops_rgb, windows)
+
+
 def estimator(seed):
     """With its backend and its detector, whose `heads` are what they see."""
     backend, detector = AllKnowingBackend(seed), OverlookingDetector(seed + 1)
     weights = checkpoint(8)
     weights.info.measured_errors["translation_std_relative"] = (0.005, 0.005, 0.02)
-    return HeadPoseEstimator(weights, backend, detector), backend, detector
+    return _KnowingEstimator(weights, backend, detector), backend, detector
