@@ -26,14 +26,11 @@ TOPOLOGY = Topology(np.array([[0, 1, 2]]), np.arange(30), np.arange(68))
 def draw(camera, centers, greens=None):
     """Image (H, W, 3) of discs with centres (N, 3) in the camera frame.
 
-    They are parallel to the image plane, or beyond 40 degrees off the axis turned to the camera: as the axes
-    of the cameras in which they are looked at.
+    They face the camera, as the virtual cameras of second looks face them.
     """
     image = np.full((camera.height, camera.width, 3), 20, np.uint8)
     for index, center in enumerate(np.asarray(centers, float)):
         normal = center / np.linalg.norm(center)
-        if normal[2] > np.cos(np.deg2rad(40)):
-            normal = np.array([0.0, 0.0, 1.0])
         x = np.cross([0, 1, 0], normal) / np.linalg.norm(np.cross([0, 1, 0], normal))
         rim = center + RADIUS * (LANDMARKS[:68, :1] * x + LANDMARKS[:68, 1:2] * np.cross(normal, x)) / RADIUS
         _fill(image, camera, center, normal, camera.project(rim), 200 if greens is None else greens[index])

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from trg_ros.camera import CameraModel
-from trg_ros.crop import CropWindows, box_from_landmarks68, cut_crops, cut_windows, square_box
+from trg_ros.crop import (
+    CropWindows,
+    box_from_landmarks68,
+    cut_crops,
+    cut_windows,
+    shortest_turn,
+    square_box,
+)
 from trg_ros.errors import InputError
 
 SIZE = 128
@@ -251,3 +258,30 @@ def test_boxes():
 def test_a_box_without_size_or_ray_is_refused(box):
     with pytest.raises(InputError, match="box 0"):
         cut_crops(np.zeros((480, 640, 3), np.uint8), FOLDING, [box], 64)
+
+
+@pytest.mark.parametrize("degrees", [-170, -60, 0, 25, 90])
+def test_the_next_look_faces_the_head_and_stands_upright(degrees):
+    """However the head leans and wherever it is, its virtual camera sees it in the middle, top up."""
+    angle, place = np.deg2rad(degrees), np.array([0.4, -0.3, 1.0])
+    lean = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    face = np.random.default_rng(3).uniform(-0.08, 0.08, (68, 3))
+    face -= face.mean(axis=0)
+    facing = shortest_turn(place[None] / np.linalg.norm(place))[0]
+    leaning, straight = (face @ (facing @ turn).T + place for turn in (lean, np.eye(3)))
+    up = -np.stack([(facing @ lean)[:, 1], facing[:, 1]])
+    windows = CropWindows.from_landmarks68(np.stack([leaning, straight]), up)
+    seen = windows.camera_R_virtual.transpose(0, 2, 1) @ up[..., None]
+    np.testing.assert_allclose(seen[..., 0], np.tile([0.0, -1.0, 0.0], (2, 1)), atol=1e-9)
+    np.testing.assert_allclose(windows.normalised[0], windows.normalised[1], atol=1e-6)
+    assert np.abs(windows.center).max() < 0.1 * windows.size.min()
+
+
+def test_a_head_seen_from_above_has_no_upright():
+    """Then the virtual camera only turns to it."""
+    points = np.random.default_rng(4).uniform(-0.08, 0.08, (1, 68, 3)) + [0.0, 0.0, 1.0]
+    windows = CropWindows.from_landmarks68(points, np.array([[0.1, 0.1, -0.99]]))
+    middle = points[0].mean(axis=0)
+    np.testing.assert_allclose(
+        windows.camera_R_virtual[0], shortest_turn(middle[None] / np.linalg.norm(middle))[0], atol=1e-12
+    )

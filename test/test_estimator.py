@@ -46,7 +46,9 @@ def test_heads_are_where_they_are(name, estimator):
         assert np.linalg.norm(head.translation - center) < 0.015 * np.linalg.norm(center)
         np.testing.assert_allclose(head.landmarks_image, camera.project(head.landmarks_camera))
         np.testing.assert_allclose(head.landmarks68_image, head.landmarks_image[:68])
-        np.testing.assert_allclose(head.landmarks_camera, LANDMARKS + head.translation, atol=1e-6)
+        np.testing.assert_allclose(
+            head.landmarks_camera, LANDMARKS @ head.rotation.T + head.translation, atol=1e-6
+        )
         middle = 0.5 * (head.box[:2] + head.box[2:])
         assert np.abs(middle - camera.project(center)).max() < 4
     assert estimator._backend.batches == [2, 2], "one batch, and one to look again"

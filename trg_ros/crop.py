@@ -1,10 +1,12 @@
 """Face box -> crop: square windows on the normalised plane, and one resampling of the raw image into each.
 
 The network looks at a face through a *virtual camera*: no distortion, unit focal length, the centre of the
-real camera, and its axes too unless the face is far off the optical axis (a fisheye, a very wide lens); then
-the virtual camera turns towards the face, and the pose that the network finds is turned back by
-``camera_R_virtual``. A window is a square on that camera's normalised plane, so distortion and fx != fy are
-exact.
+real camera. For a box it has the real camera's axes too, unless the face is far off the optical axis (a
+fisheye, a very wide lens); then it turns towards the face. Once TRG has seen the head, the virtual camera of
+the next look faces the head and stands upright with it: where the head is in the image and how it leans are
+then exact geometry, not something the network has to have learned. The pose that it finds is turned back by
+``camera_R_virtual``. A window is a square on the virtual camera's normalised plane, so distortion and
+fx != fy are exact.
 
 Crop convention (the paper's release): pixel i of S samples the window at ``left + i * side / (S - 1)``, i = 0
 being the left edge and S - 1 the right one; bilinear, zero outside the image.
@@ -28,6 +30,8 @@ Array = NDArray[np.float64]
 MAX_OFF_AXIS_DEG = 40.0
 #: Side of a TRG box over the larger extent of the 68 landmarks (TRG.md, "Inputs").
 LANDMARK_BOX_SCALE = 1.5
+#: A head whose top points along the line of sight has no upright: below this sine of the angle between them.
+_MIN_VISIBLE_UP = 0.3
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,18 @@ class CropWindows:
         return cls(center, size, rotation)
 
     @classmethod
-    def from_landmarks68(cls, landmarks68_camera: ArrayLike) -> CropWindows:
-        """Windows in TRG's box convention around 68 landmarks (N, 68, 3), camera frame, any unit."""
+    def from_landmarks68(cls, landmarks68_camera: ArrayLike, up_camera: Array | None = None) -> CropWindows:
+        """Windows in TRG's box convention around 68 landmarks (N, 68, 3), camera frame, any unit.
+
+        :param up_camera: (N, 3) unit directions to the tops of the heads, camera frame. With them every
+            virtual camera turns to its head and stands upright as the head does, so that the network sees the
+            same picture wherever the head is in the image and however it leans.
+        """
         points = np.asarray(landmarks68_camera, dtype=np.float64)
         middle = points.mean(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            rotation = _virtual_rotation(middle / np.linalg.norm(middle, axis=1, keepdims=True))
+            rays = middle / np.linalg.norm(middle, axis=1, keepdims=True)
+            rotation = _virtual_rotation(rays) if up_camera is None else _upright(rays, up_camera)
             plane = _on_virtual_plane(points, rotation[:, None])
         low, high = plane.min(axis=1), plane.max(axis=1)
         return cls(0.5 * (low + high), LANDMARK_BOX_SCALE * (high - low).max(axis=1), rotation)
@@ -211,6 +221,19 @@ def _virtual_rotation(rays: Array) -> Array:
     far = rays[:, 2] < np.cos(np.deg2rad(MAX_OFF_AXIS_DEG))
     rotation[far] = shortest_turn(rays[far])
     return rotation
+
+
+def _upright(rays: Array, up: Array) -> Array:
+    """camera_R_virtual (N, 3, 3): z along unit rays (N, 3), -y towards ``up`` (N, 3) where that is seen."""
+    turn = shortest_turn(rays)
+    x, y, _ = np.einsum("nji,nj->in", turn, up)
+    length = np.hypot(x, y)
+    seen = length > _MIN_VISIBLE_UP
+    sine = np.where(seen, x, 0.0) / np.where(seen, length, 1.0)
+    cosine = np.where(seen, -y, 1.0) / np.where(seen, length, 1.0)
+    zero, one = np.zeros_like(sine), np.ones_like(sine)
+    roll = np.array([[cosine, -sine, zero], [sine, cosine, zero], [zero, zero, one]])
+    return turn @ np.moveaxis(roll, -1, 0)
 
 
 def _on_virtual_plane(points: Array, camera_R_virtual: Array) -> Array:

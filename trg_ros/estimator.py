@@ -265,7 +265,8 @@ class HeadPoseEstimator:
         plane = virtual[..., :2] / np.maximum(virtual[..., 2:], _MIN_DEPTH)
         seen = windows.center[:, None] + 0.5 * windows.size[:, None, None] * result.landmarks68_crop
         virtual[..., :2] += (seen - plane).mean(axis=1, keepdims=True) * virtual[..., 2:]
-        return CropWindows.from_landmarks68(virtual @ windows.camera_R_virtual.transpose(0, 2, 1))
+        up = -np.einsum("nij,nj->ni", windows.camera_R_virtual, result.rotation[:, :, 1])
+        return CropWindows.from_landmarks68(virtual @ windows.camera_R_virtual.transpose(0, 2, 1), up)
 
 
 _NOTHING = NetworkResult(
