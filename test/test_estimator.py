@@ -51,8 +51,8 @@ def test_heads_are_where_they_are(name, estimator):
         )
         middle = 0.5 * (head.box[:2] + head.box[2:])
         assert np.abs(middle - camera.project(center)).max() < 4
-    assert estimator._backend.batches == [2, 2], "one batch, and one to look again"
-    assert estimator.forward_passes == 2
+    assert estimator._backend.batches == [2, 2, 2], "one batch, and two to look again"
+    assert estimator.forward_passes == 3
 
 
 def test_fisheye_far_off_the_axis(estimator):

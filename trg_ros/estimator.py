@@ -143,7 +143,7 @@ class HeadPoseEstimator:
         camera: CameraModel,
         boxes: ArrayLike | None = None,
         scores: ArrayLike | None = None,
-        refine: int = 1,
+        refine: int = 2,
     ) -> list[HeadPose]:
         """Estimate the heads in an image.
 
@@ -151,7 +151,7 @@ class HeadPoseEstimator:
         :param boxes: (N, 4) TRG boxes LTRB px (about 1.5 times the extent of the 68 landmarks; the larger
             side counts; they may leave the image); None: the detector's faces.
         :param scores: (N,) how sure the source of ``boxes`` is, 0..1.
-        :param refine: how often to look again, with the crop that TRG's own landmarks ask for.
+        :param refine: how often to look again, facing the head and upright with it; two looks more settle it.
         :returns: one head for each box in order, or the detector's best first. A head's score is the lower of
             the box's score (1 if there is none) and the network's own :func:`consistency`.
         :raises InputError: for an image or boxes that can't be used, or an image not of the camera's size.
