@@ -70,7 +70,7 @@ def _work(
     os.setsid()  # Ctrl-C reaches the trainer alone, which stops its helpers
     torch.set_num_threads(config.optimisation.threads)
     torch.manual_seed(config.seed * 1000 + number + first_step)
-    landmark_set, topology = make_landmarks()
+    landmark_set, topology = make_landmarks(model_config)
     model = channels_last(TRG(model_config, topology)).train()
     loss_function = TRGLoss(topology, config.loss)
     _share_parameters(model, shared_state)

@@ -53,10 +53,10 @@ def package(config: TrainingConfig, out: Path, version: str = "1") -> dict[str, 
     if not path.exists():
         raise CheckpointError(f"{path} does not exist: train first with `trg-headpose train`")
     saved = load_state(path)
-    _, topology = make_landmarks()
     # The size of the crops it saw last is the one it is good at.
     size = config.crop_size(max(0, saved["step"] - 1))
     model_config = dataclasses.replace(TRGConfig.from_dict(saved["model_config"]), input_size=size)
+    _, topology = make_landmarks(model_config)
     state = _half_precision(saved["average"])
     model = TRG(model_config, topology).eval()
     model.load_state_dict(state)

@@ -14,6 +14,7 @@ from trg_ros.errors import CheckpointError, DeviceError
 from trg_ros.evaluation.metrics import per_sample_errors, summarise
 from trg_ros.evaluation.rendered import HeldOutSet, predict_poses
 from trg_ros.geometry import geodesic_distance
+from trg_ros.model.config import TRGConfig
 from trg_ros.model.losses import TRGLoss, TRGTargets
 from trg_ros.model.network import MIN_DEPTH, TRG, TRGOutput
 from trg_ros.model.topology import Topology
@@ -31,10 +32,14 @@ STATE_NAME = "state.pt"
 Inputs = tuple[torch.Tensor, torch.Tensor, TRGTargets]
 
 
-def make_landmarks() -> tuple[LandmarkSet, Topology]:
-    """The packaged landmark set, and the same as a model topology."""
+def make_landmarks(config: TRGConfig) -> tuple[LandmarkSet, Topology]:
+    """The packaged landmark set, and the same as a model topology with as many sampled as the model wants.
+
+    Any prefix of the sampled landmarks is well spread; one of odd length closes its mirror pairs.
+    """
     chosen = default_landmark_set()
-    return chosen, Topology(chosen.triangles, chosen.sampled, chosen.landmarks68, chosen.flip)
+    sampled = chosen.sampled[: config.num_sampled]
+    return chosen, Topology(chosen.triangles, sampled, chosen.landmarks68, chosen.flip)
 
 
 def make_dataset(config: TrainingConfig, limit_shards: int | None) -> RenderedDataset:
@@ -96,7 +101,7 @@ class Trainer:
         torch.set_num_threads(config.optimisation.threads)
         cv2.setNumThreads(1)
         torch.manual_seed(config.seed)
-        self.landmark_set, topology = make_landmarks()
+        self.landmark_set, topology = make_landmarks(config.model)
         saved = load_state(self.output / STATE_NAME) if (self.output / STATE_NAME).exists() else None
         self.growth = Growth([tuple(entry) for entry in saved["growth"]] if saved else [])
         self.dataset = make_dataset(config, self.growth.entries[-1][1] if saved else None)
