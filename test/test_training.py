@@ -189,12 +189,19 @@ def test_new_shards_are_taken_in(data_root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("settled", [0.0, 1.0])
 @pytest.mark.parametrize("size", [32, 96])
-def test_labels_lie_on_the_picture_after_roll_flip_and_jitter(mirrored: bool, size: int) -> None:
+def test_labels_lie_on_the_picture_after_turn_flip_and_jitter(
+    mirrored: bool, settled: float, size: int
+) -> None:
     images, labels = fake_samples(12, 3)
     samples = RenderedSamples(images=images, margin=MARGIN, **labels)
     config = AugmentationConfig(
-        photometric=0, flip_probability=float(mirrored), roll_probability=0, wide_roll_probability=1
+        photometric=0,
+        flip_probability=float(mirrored),
+        roll_probability=0,
+        wide_roll_probability=1,
+        settled_probability=settled,
     )
     chosen = default_landmark_set()
     black = np.zeros((1, 64, 64, 3), np.uint8)
@@ -210,6 +217,20 @@ def test_labels_lie_on_the_picture_after_roll_flip_and_jitter(mirrored: bool, si
         assert crop[y, x].mean() > 150 > crop.mean() + 30
     determinants = np.linalg.det(batch.rotation)
     np.testing.assert_allclose(determinants, 1, atol=1e-5)
+
+
+def test_a_settled_look_faces_the_head_and_stands_upright_with_it() -> None:
+    images, labels = fake_samples(12, 3)
+    samples = RenderedSamples(images=images, margin=MARGIN, **labels)
+    config = AugmentationConfig(settled_probability=1.0, settled_roll_sigma_degrees=0.0)
+    chosen = default_landmark_set()
+    black = np.zeros((1, 64, 64, 3), np.uint8)
+    batch = Augmenter(32, chosen.flip, chosen.landmarks68, black, config)(samples, np.random.default_rng(4))
+    assert np.abs(batch.box[:, :2] / batch.box[:, 2:]).max() < 0.1
+    assert np.abs(batch.rotation[:, 0, 1]).max() < 0.02 and batch.rotation[:, 1, 1].min() > 0
+    np.testing.assert_allclose(
+        np.linalg.norm(batch.translation, axis=1), np.linalg.norm(labels["translation"], axis=1), rtol=1e-5
+    )
 
 
 def test_flipping_twice_is_nothing() -> None:

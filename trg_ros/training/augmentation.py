@@ -1,7 +1,8 @@
 """Training-time augmentation: a rendered head becomes a crop as a sloppy face box would cut it from a bad
 photo.
 
-Geometry (labels follow exactly): camera roll about the optical axis, mirroring, box jitter. Pixels:
+Geometry (labels follow exactly): camera roll about the optical axis, mirroring, box jitter; or the look of a
+virtual camera that faces the head and stands upright with it, as trackers and second looks have it. Pixels:
 background, occluders, shadow edges, blur, low resolution, motion blur, colour, gamma, contrast, grey and
 infrared looks, noise, JPEG. Everything is drawn from the generator that is passed in.
 """
@@ -23,7 +24,8 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 @dataclass(frozen=True)
 class AugmentationConfig:
     """Strengths; probabilities of the pixel effects are multiplied by ``photometric`` (0 switches them
-    off)."""
+    off). ``settled_...``: crops as a second look sees them, from a virtual camera turned to the head, upright
+    with it but for a few degrees, in a box that is nearly right."""
 
     roll_probability: float = 0.6
     roll_degrees: float = 40.0
@@ -33,6 +35,10 @@ class AugmentationConfig:
     center_jitter: float = 0.15
     wide_center_jitter: float = 0.22
     scale_sigma: float = 0.08
+    settled_probability: float = 0.0
+    settled_roll_sigma_degrees: float = 5.0
+    settled_center_jitter: float = 0.04
+    settled_scale_sigma: float = 0.04
     photometric: float = 1.0
 
 
@@ -80,10 +86,17 @@ class Augmenter:
     def __call__(self, samples: RenderedSamples, rng: np.random.Generator) -> TrainingBatch:
         count = len(samples)
         roll, mirrored = self._draw_roll(count, rng), rng.random(count) < self.config.flip_probability
-        rotation, translation, landmarks = self._move_labels(samples, roll, mirrored)
+        settled = _draw_settled(count, self.config.settled_probability, rng)
+        rotation, translation, landmarks = self._mirror_labels(samples, mirrored)
         points68 = landmarks[:, self._landmarks68] @ rotation.transpose(0, 2, 1) + translation[:, None]
-        box = self._jitter(trg_boxes(points68), rng)
-        maps = self._head_maps(samples, box, roll, mirrored)
+        turn = _roll_matrices(roll)
+        if settled.any():
+            noise = np.deg2rad(rng.normal(0, self.config.settled_roll_sigma_degrees, count))
+            facing = _roll_matrices(noise) @ _facing_upright(trg_boxes(points68)[:, :2], rotation)
+            turn = np.where(settled[:, None, None], facing, turn)
+        rotation, translation = turn @ rotation, np.einsum("nij,nj->ni", turn, translation)
+        box = self._jitter(trg_boxes(points68 @ turn.transpose(0, 2, 1)), settled, rng)
+        maps = self._head_maps(samples, box, turn, mirrored)
         crops = np.empty((count, self.size, self.size, 3), np.uint8)
         for i in range(count):
             crops[i] = self._picture(samples.images[i], maps[i], rng)
@@ -97,52 +110,53 @@ class Augmenter:
         degrees = np.where(kind < c.wide_roll_probability, wide, narrow)
         return np.deg2rad(np.where(kind < c.wide_roll_probability + c.roll_probability, degrees, 0.0))
 
-    def _move_labels(
-        self, samples: RenderedSamples, roll: np.ndarray, mirrored: np.ndarray
+    def _mirror_labels(
+        self, samples: RenderedSamples, mirrored: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mirror (camera x -> -x, landmarks swapped), then roll about the optical axis."""
+        """Camera x -> -x, landmarks swapped, for those that are mirrored."""
         flipped = mirrored[:, None, None]
         rotation = np.where(flipped, _MIRROR @ samples.rotation @ _MIRROR, samples.rotation)
         translation = np.where(mirrored[:, None], samples.translation @ _MIRROR, samples.translation)
         swapped = samples.landmarks_head[:, self._flip] @ _MIRROR
         landmarks = np.where(flipped, swapped, samples.landmarks_head)
-        turn = _roll_matrices(roll)
-        turned = np.einsum("nij,nj->ni", turn, translation)
-        return (turn @ rotation).astype(np.float32), turned.astype(np.float32), landmarks.astype(np.float32)
+        return rotation.astype(np.float32), translation.astype(np.float32), landmarks.astype(np.float32)
 
-    def _jitter(self, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Boxes as the tracker (small errors) and a face detector (large ones) give them."""
+    def _jitter(self, box: np.ndarray, settled: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Boxes as second looks and trackers (small errors) and a face detector (large ones) give them."""
         c, count = self.config, len(box)
         reach = np.where(
             rng.random(count) < 0.15, c.wide_center_jitter, c.center_jitter * rng.random(count) ** 0.5
         )
+        reach = np.where(settled, c.settled_center_jitter, reach)
+        sigma = np.where(settled, c.settled_scale_sigma, c.scale_sigma)
         shift = rng.uniform(-1, 1, (count, 2)) * reach[:, None]
-        scale = np.exp(
-            np.clip(rng.normal(0, c.scale_sigma, count), -2.5 * c.scale_sigma, 2.5 * c.scale_sigma)
-        )
+        scale = np.exp(sigma * np.clip(rng.normal(0, 1, count), -2.5, 2.5))
         center = box[:, :2] + shift * box[:, 2:]
         return np.concatenate([center, box[:, 2:] * scale[:, None]], axis=1).astype(np.float32)
 
     def _head_maps(
-        self, samples: RenderedSamples, box: np.ndarray, roll: np.ndarray, mirrored: np.ndarray
+        self, samples: RenderedSamples, box: np.ndarray, turn: np.ndarray, mirrored: np.ndarray
     ) -> np.ndarray:
-        """(N, 2, 3) affine maps from crop pixels to pixels of the stored picture: crop -> plane -> unroll ->
-        unmirror."""
-        stored = samples.images.shape[1]
-        pixels_per_unit = stored / (samples.margin * samples.box[:, 2])
-        back = _roll_matrices(-roll)[:, :2, :2]
-        back[mirrored, 0] *= -1
-        step = box[:, 2] / (self.size - 1)
-        linear = back * (step * pixels_per_unit)[:, None, None]
-        corner = np.einsum("nij,nj->ni", back, box[:, :2] - box[:, 2:] / 2) - samples.box[:, :2]
-        offset = corner * pixels_per_unit[:, None] + stored / 2 - 0.5
-        return np.concatenate([linear, offset[:, :, None]], axis=2).astype(np.float32)
+        """(N, 3, 3) homographies from crop pixels to pixels of the stored picture: crop -> ray -> turned back
+        -> unmirrored -> stored plane."""
+        count, size = len(box), samples.images.shape[1]
+        pixels_per_unit = size / (samples.margin * samples.box[:, 2])
+        ray_of_crop = np.zeros((count, 3, 3))
+        ray_of_crop[:, 0, 0] = ray_of_crop[:, 1, 1] = box[:, 2] / (self.size - 1)
+        ray_of_crop[:, :2, 2] = box[:, :2] - box[:, 2:] / 2
+        ray_of_crop[:, 2, 2] = 1
+        stored_of_ray = np.zeros((count, 3, 3))
+        stored_of_ray[:, 0, 0] = stored_of_ray[:, 1, 1] = pixels_per_unit
+        stored_of_ray[:, :2, 2] = size / 2 - 0.5 - samples.box[:, :2] * pixels_per_unit[:, None]
+        stored_of_ray[:, 2, 2] = 1
+        back = np.where(mirrored[:, None, None], _MIRROR, np.eye(3)) @ turn.transpose(0, 2, 1)
+        return (stored_of_ray @ back @ ray_of_crop).astype(np.float32)
 
     def _picture(self, head: np.ndarray, head_map: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         image = np.empty((self.size, self.size, 3), np.float32)
         background = self._backgrounds[rng.integers(len(self._backgrounds))]
         gain = (rng.uniform(0.4, 1.2) * rng.uniform(0.92, 1.08, 3)).astype(np.float32)
-        shrink = math.hypot(head_map[0, 0], head_map[0, 1])
+        shrink = _shrink(head_map, self.size)
         background_map = _background_map(background.shape[0], self.size, rng)
         pixel_kernels.composite(
             head, head_map, background, background_map, gain, 2 if shrink > 1.25 else 1, image
@@ -168,6 +182,29 @@ class Augmenter:
             encoded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(20, 90))])[1]
             out = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
         return out
+
+
+def _draw_settled(count: int, probability: float, rng: np.random.Generator) -> np.ndarray:
+    return rng.random(count) < probability if probability > 0 else np.zeros(count, bool)
+
+
+def _facing_upright(center: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """virtual_R_camera (N, 3, 3): z towards points (N, 2) of the normalised plane, -y as near as can be to
+    the up of heads with a camera_R_head (N, 3, 3); to the camera's own where that points along the ray."""
+    z = np.concatenate([center, np.ones_like(center[:, :1])], axis=1)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    down = rotation[:, :, 1] - (rotation[:, :, 1] * z).sum(1, keepdims=True) * z
+    own = np.array([0, 1, 0]) - z[:, 1:2] * z
+    y = np.where(np.linalg.norm(down, axis=1, keepdims=True) > 0.1, down, own)
+    y /= np.linalg.norm(y, axis=1, keepdims=True)
+    return np.stack([np.cross(y, z, axis=1), y, z], axis=1).astype(np.float32)
+
+
+def _shrink(head_map: np.ndarray, size: int) -> float:
+    """Stored pixels per crop pixel in the crop's middle, of a homography (3, 3)."""
+    middle = (size - 1) / 2
+    here, right = (head_map @ (x, middle, 1.0) for x in (middle, middle + 1))
+    return math.dist(right[:2] / right[2], here[:2] / here[2])
 
 
 def _roll_matrices(roll: np.ndarray) -> np.ndarray:

@@ -32,7 +32,8 @@ def _bilinear(image, x, y, channels, out):
 def composite(head, head_map, background, background_map, background_gain, taps, out):
     """Sample a premultiplied head (H, W, 4) and a background (H', W', 3) and put the one over the other.
 
-    head_map, background_map: (2, 3) affine maps from output pixels to source pixels. background_gain: (3,).
+    head_map: (3, 3) homography, background_map: (2, 3) affine map, from output pixels to source pixels.
+    background_gain: (3,).
     taps: samples per output pixel and axis of the head (2 when it is shrunk). out: (S, S, 3) float32, 0..255.
     """
     size = out.shape[0]
@@ -45,10 +46,11 @@ def composite(head, head_map, background, background_map, background_gain, taps,
                 for tx in range(taps):
                     px = j + (tx + 0.5) / taps - 0.5
                     py = i + (ty + 0.5) / taps - 0.5
+                    scale = 1 / (head_map[2, 0] * px + head_map[2, 1] * py + head_map[2, 2])
                     _bilinear(
                         head,
-                        head_map[0, 0] * px + head_map[0, 1] * py + head_map[0, 2],
-                        head_map[1, 0] * px + head_map[1, 1] * py + head_map[1, 2],
+                        (head_map[0, 0] * px + head_map[0, 1] * py + head_map[0, 2]) * scale,
+                        (head_map[1, 0] * px + head_map[1, 1] * py + head_map[1, 2]) * scale,
                         4,
                         sample,
                     )
