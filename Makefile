@@ -26,9 +26,9 @@ build_messages = mkdir -p $(STAMPS)/$(2) && cd $(STAMPS)/$(2) && { \
 	cmake -S $(CURDIR)/$(1) -B . $(CMAKE_OPTIONS) && cmake --build . && cmake --install . ; } > $(2).log 2>&1 \
 	|| { tail -n 40 $(2).log; echo "building $(2) failed; the whole log: $(STAMPS)/$(2)/$(2).log"; exit 1; }
 
-.PHONY: setup build demo test lint format docs clean help
+.PHONY: setup build demo test reliability lint format docs clean help
 help:
-	@echo "make setup | demo | test | lint | format | docs | build | clean    (PYTHON=python3.12 chooses the interpreter)"
+	@echo "make setup | demo | test | reliability | lint | format | docs | build | clean    (PYTHON=python3.12 chooses the interpreter)"
 
 setup: $(STAMPS)/python $(STAMPS)/tf2_msgs.done $(STAMPS)/trg_ros.done $(STAMPS)/face_detection
 
@@ -37,6 +37,10 @@ demo: setup
 
 test: setup
 	python -m pytest $(PYTEST_ARGS)
+
+# Runs the tests of faults and writes their table.
+reliability: setup
+	python -m pytest --reliability-table docs/reliability.md $(PYTEST_ARGS)
 
 lint: setup
 	ruff check .

@@ -37,6 +37,7 @@ def estimate(backend, times=1):
     return np.array([head.translation for head in heads])
 
 
+@pytest.mark.fault("device out of memory (simulated)", "smaller batches from then on, the same heads")
 def test_smaller_batches_give_the_same_heads_and_are_remembered():
     small = SmallBackend(room=2)
     np.testing.assert_array_equal(estimate(small, times=3), estimate(DiscBackend()))
@@ -44,6 +45,7 @@ def test_smaller_batches_give_the_same_heads_and_are_remembered():
     assert small.batches == [2, 2, 1] * 3
 
 
+@pytest.mark.fault("no memory for one face (simulated)", "an error that says what to do; the node lives")
 def test_no_room_for_a_single_face_is_an_error_that_says_what_to_do():
     with pytest.raises(DeviceError, match="device cpu"):
         estimate(SmallBackend(room=0))

@@ -225,6 +225,7 @@ def complains(error: Exception, bad: BadInput) -> None:
     assert len(text) < 700
 
 
+@pytest.mark.fault("random image messages", "nothing but a clear refusal")
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_no_image_message_raises_anything_but_input_error(data: st.DataObject) -> None:

@@ -16,7 +16,6 @@ import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from ros_domain import REPOSITORY
-from ros_harness import save_stand_in
 
 from trg_ros.ros.node import HeadPoseNode
 
@@ -32,11 +31,10 @@ def granted(kind: str, right: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeadPoseNode]:
-    path: Path = save_stand_in(tmp_path_factory.mktemp("weights") / "stand_in.safetensors")
+def node(stand_in: Path) -> Iterator[HeadPoseNode]:
     context = rclpy.Context()
     rclpy.init(context=context)
-    values = {"checkpoint": str(path), "detector": "topic", "autostart": False, "threads": 1}
+    values = {"checkpoint": str(stand_in), "detector": "topic", "autostart": False, "threads": 1}
     overrides = [Parameter(name, value=value) for name, value in values.items()]
     node = HeadPoseNode(context=context, parameter_overrides=overrides)
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS

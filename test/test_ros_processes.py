@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS")
 pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from rclpy.serialization import serialize_message
 from ros_domain import REPOSITORY
-from ros_harness import NodeProcess, Robot, save_stand_in
+from ros_harness import Robot
 from ros_outputs import OUTPUTS, ask, assert_outputs_agree, at, pose_matrix
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -34,35 +32,6 @@ NODE, SOURCE = "trg_ros.ros.node", "trg_ros.ros.video_source"
 RENDERED = Path(__file__).parent / "data" / "rendered"
 TF_MESSAGE_HASH = "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087"
 """Of the official tf2_msgs/msg/TFMessage."""
-
-
-@pytest.fixture
-def robot() -> Iterator[Robot]:
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = Robot(context)
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown(context=context)
-
-
-@pytest.fixture
-def start() -> Iterator[Any]:
-    """Starts nodes that are gone after the test."""
-    processes: list[NodeProcess] = []
-
-    def started(module: str, **parameters: Any) -> NodeProcess:
-        processes.append(NodeProcess(module, **parameters))
-        return processes[-1]
-
-    yield started
-    for process in processes:
-        process.kill()
-
-
-@pytest.fixture(scope="module")
-def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_stand_in(tmp_path_factory.mktemp("weights") / "stand_in.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +200,10 @@ def test_signals_end_nodes_cleanly(robot: Robot, start: Any, stand_in: Path, tmp
         assert "Traceback" not in process.log
 
 
+@pytest.mark.fault(
+    "unusable parameter, source or checkpoint at start",
+    "status 2, or unconfigured and waiting for a better one; no traceback",
+)
 def test_what_cannot_start_says_why(robot: Robot, start: Any, tmp_path: Path) -> None:
     bad_parameter = start(NODE, max_faces=100)
     no_source = start(SOURCE, source=tmp_path / "nothing.jpg")

@@ -1,0 +1,267 @@
+"""What comes to the node over real DDS: images, calibrations, stamps and boxes, good and bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS")
+pytest.importorskip("trg_ros.msg", reason="needs the built messages")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from ros_bad_inputs import BAD_CAMERA_INFOS, BAD_IMAGES, camera_info
+from ros_harness import BOXES, CAMERA, FRAME, Robot
+from ros_outputs import ask, at
+from ros_rig import Rig
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+from trg_ros.msg import HeadPoseArray
+
+from trg_ros.ros.conversions import image_message
+
+
+def test_compressed_images_are_subscribed_to_beside_the_raw_topic(stand_in: Path) -> None:
+    with Rig(stand_in, "/compressed", image_transport="compressed") as rig:
+        robot = rig.robot
+        publisher = robot.create_publisher(CompressedImage, "image/compressed", 5)
+        faces = robot.listen("headpose/faces", HeadPoseArray)
+        assert robot.spin_until(lambda: publisher.get_subscription_count() == 1)
+        assert robot.image_subscribers == 0
+        data = cv2.imencode(".jpg", robot.image)[1].tobytes()
+
+        def answered() -> bool:
+            message = CompressedImage(header=robot.header(), format="jpeg")
+            message.data.frombytes(data)
+            robot.publish_about(message.header)
+            publisher.publish(message)
+            robot.spin(0.1)
+            return bool(faces and faces[-1].heads)
+
+        assert robot.spin_until(answered)
+        assert (faces[-1].image_width, faces[-1].image_height) == (320, 240)
+
+
+def test_the_subscriptions_follow_the_publishers_qos(stand_in: Path) -> None:
+    """A sensor that sends its images as best effort, and its calibration once and for all."""
+    with Rig(stand_in, "/sensor") as rig:
+        robot = rig.robot
+        robot.replace_camera(
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+        )
+        robot.publish_info(camera_info(width=320, height=240, k=CAMERA.K.ravel().tolist()))
+        robot.spin(0.3)
+        robot.camera = None
+        faces = robot.listen("headpose/faces", HeadPoseArray)
+        assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+        assert not faces[-1].intrinsics_assumed
+
+
+@pytest.mark.fault("no image", "the topics it could be are named")
+def test_a_missing_image_is_named_with_the_topics_it_could_be(stand_in: Path) -> None:
+    """The node listens to /lonely/image, the camera is somewhere else."""
+    rig = Rig(stand_in, "/lonely")
+    elsewhere = Robot(rig.context, "/elsewhere")
+    try:
+        robot = rig.robot
+        robot.replace_camera(None, None)
+        robot.listen("headpose/faces", HeadPoseArray)
+        messages = robot.listen("/diagnostics", DiagnosticArray)
+
+        def status() -> Any:
+            mine = [m.status[0] for m in messages if m.status[0].name == "/lonely/headpose"]
+            return next((s for s in mine if s.level == DiagnosticStatus.WARN), None)
+
+        assert robot.spin_until(status)
+        text = status().message
+        assert "nobody publishes /lonely/image" in text and "-r image:=" in text
+        assert "/elsewhere/image" in text and "/elsewhere/camera_info" in text
+        values = {pair.key: pair.value for pair in status().values}
+        assert values["missing inputs"] == "image, camera_info, detections"
+    finally:
+        elsewhere.destroy_node()
+        rig.close()
+
+
+@pytest.mark.fault(
+    "no `camera_info`",
+    "no poses; the topic and the fix are named every 5 s and in `/diagnostics`",
+)
+def test_without_calibration_there_are_no_poses_and_a_fix_is_named(stand_in: Path) -> None:
+    with Rig(stand_in, "/uncalibrated") as rig:
+        robot = rig.robot
+        robot.camera = None
+        faces = robot.listen("headpose/faces", HeadPoseArray)
+        assert rig.diagnostics_say("camera_info", DiagnosticStatus.WARN)
+        assert faces == [] and rig.passes == 0
+        assert rig.set(assume_fov_deg=60) == []
+        assert robot.spin_until(lambda: faces, sending=True)
+        assert faces[-1].intrinsics_assumed
+        robot.camera = CAMERA
+        assert robot.spin_until(lambda: faces and not faces[-1].intrinsics_assumed, sending=True)
+
+
+@pytest.mark.fault("`K` of zeros, or of another image size", "no poses until a usable one comes")
+def test_k_of_zeros_another_size_and_recovery(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces, sending=True)
+    good = robot.camera
+    for info, text in (
+        (camera_info(width=320, height=240, k=[0.0] * 9), "zeros"),
+        (camera_info(), "64 x 48"),
+    ):
+        robot.camera = None
+        robot.publish_info(info)
+        robot.spin(0.3)
+        faces.clear()
+        before = rig.passes
+        assert rig.diagnostics_say(text, DiagnosticStatus.WARN)
+        assert faces == [] and rig.passes == before
+        robot.camera = good
+        assert robot.spin_until(lambda: faces, sending=True)
+
+
+@pytest.mark.fault(
+    "calibration or resolution changes mid-stream",
+    "followed with the next image; filters start afresh",
+)
+def test_a_camera_that_zooms_and_changes_size_is_followed(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces and len(faces[-1].heads) == 2, sending=True)
+    depth = faces[-1].heads[0].pose.pose.position.z
+    robot.camera = type(CAMERA).pinhole(2 * CAMERA.fx, 2 * CAMERA.fy, CAMERA.cx, CAMERA.cy, 320, 240)
+    assert ask(robot, faces).heads[0].pose.pose.position.z == pytest.approx(2 * depth, rel=0.15)
+    image = robot.image
+    robot.camera, robot.image = CAMERA.scaled(2.0), np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
+    robot.boxes = [tuple(2 * np.array(box)) for box in BOXES]
+    larger = ask(robot, faces)
+    robot.image = image
+    assert larger.image_width == 640
+
+
+@pytest.mark.fault("no `frame_id`", "poses, but no TF, and a warning")
+def test_the_images_frame_is_used_and_none_means_no_tf(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    tf = robot.listen("/tf", TFMessage)
+    assert robot.spin_until(lambda: faces and tf, sending=True)
+    robot.frame_id = ""
+    assert robot.spin_until(lambda: faces[-1].header.frame_id == "", sending=True)
+    robot.spin(0.3)  # what was on its way
+    faces.clear()
+    tf.clear()
+    assert robot.spin_until(lambda: len(faces) > 3, sending=True)
+    assert faces[-1].header.frame_id == ""
+    assert faces[-1].heads and tf == []
+    header = robot.header()
+    info = camera_info(width=320, height=240)
+    info.header = Header(stamp=header.stamp, frame_id="from_info")
+    info.k = CAMERA.K.ravel().tolist()
+    robot.publish_info(info)
+    robot.camera = None
+    robot.spin(0.2)
+    robot.send(header)
+    assert robot.spin_until(lambda: at(faces, header))
+    assert at(faces, header).header.frame_id == "from_info"
+
+
+@pytest.mark.fault("repeated stamps", "processed once")
+def test_a_repeated_image_is_skipped(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces, sending=True)
+    header = ask(robot, faces).header
+    robot.spin(0.2)
+    before, repeated = rig.passes, rig.count("repeated")
+    for _ in range(4):
+        robot.send(header)
+        robot.spin(0.05)
+    assert robot.spin_until(lambda: rig.count("repeated") == repeated + 4)
+    assert rig.passes == before
+
+
+@pytest.mark.fault("time jumps back (looped bag)", "tracks and filters start afresh")
+def test_time_that_jumps_back_starts_afresh(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+    identity, resets = faces[-1].heads[0].id, rig.count("resets")
+    robot.stamp_ns -= 60_000_000_000
+    assert ask(robot, faces).heads[0].id != identity
+    assert rig.count("resets") == resets + 1
+    robot.stamp_ns += 60_000_000_000 + 10_000_000_000  # and ten seconds ahead
+    assert ask(robot, faces).heads
+
+
+@pytest.mark.fault("stamps of zero", "poses, but no TF")
+def test_stamp_zero_gives_poses_but_no_tf(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    tf = robot.listen("/tf", TFMessage)
+    assert robot.spin_until(lambda: faces and tf, sending=True)
+    robot.spin(0.3)
+    faces.clear()
+    tf.clear()
+    for _ in range(3):
+        robot.send(Header(frame_id=FRAME))
+        robot.spin(0.1)
+    assert robot.spin_until(lambda: len(faces) >= 2)
+    assert all(message.header == Header(frame_id=FRAME) for message in faces)
+    assert tf == []
+
+
+@pytest.mark.fault("damaged images and calibrations", "refused and counted, the next good one is processed")
+def test_the_node_outlives_every_bad_message(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces, sending=True)
+    failed, refused = rig.count("failed"), rig.count("refused")
+    robot.spin(0.2)
+    for sent, bad in enumerate(BAD_IMAGES, start=1):
+        bad.message.header = robot.header()
+        robot.publish_image(bad.message)
+        assert robot.spin_until(lambda sent=sent: rig.count("refused") == refused + sent), bad.name
+    for bad in BAD_CAMERA_INFOS:
+        robot.publish_info(bad.message)
+    for size in (1, 2):  # good, but without room for a face
+        tiny = image_message(robot.header(), np.zeros((size, size, 3), np.uint8))
+        robot.publish_image(tiny)
+        robot.spin(0.05)
+    faces.clear()
+    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+    assert rig.count("failed") == failed
+
+
+@pytest.mark.fault("100 faces at once", "the best `max_faces`, no error")
+def test_a_hundred_faces_are_too_many_and_do_no_harm(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces, sending=True)
+    failed = rig.count("failed")
+    corners = [(32.0 * (i % 10), 24.0 * (i // 10)) for i in range(100)]
+    robot.boxes = [(x, y, x + 28.0, y + 22.0) for x, y in corners]
+    assert len(ask(robot, faces).heads) <= 3, "max_faces"
+    robot.boxes = BOXES
+    robot.stamp_ns += 10_000_000_000
+    assert 1 <= len(ask(robot, faces).heads) <= 3
+    assert rig.count("failed") == failed
+
+
+@pytest.mark.fault("boxes without area or with NaN", "refused with the reason")
+def test_bad_boxes_are_refused(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces, sending=True)
+    robot.boxes = [(10.0, 10.0, 5.0, 5.0)]
+    assert rig.diagnostics_say("left < right")
+    robot.boxes = BOXES
+    faces.clear()
+    assert robot.spin_until(lambda: faces, sending=True)

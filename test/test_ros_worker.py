@@ -1,0 +1,191 @@
+"""Mailbox, worker, log, statistics and diagnostics, without a second process."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS")
+pytest.importorskip("trg_ros.msg", reason="needs the built messages")
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from trg_ros.ros.diagnostics import MissingInput, Rates, diagnostic_array, judge
+from trg_ros.ros.frame import Frame
+from trg_ros.ros.log import ThrottledLog
+from trg_ros.ros.mailbox import Mailbox
+from trg_ros.ros.parameters import Settings
+from trg_ros.ros.statistics import Statistics
+from trg_ros.ros.worker import Worker
+
+
+def test_the_newest_item_wins_and_the_older_are_counted() -> None:
+    mailbox = Mailbox[int]()
+    for item in range(5):
+        mailbox.put(item)
+    assert mailbox.take(0.0) == 4
+    assert mailbox.take(0.0) is None
+    assert (mailbox.received, mailbox.dropped) == (5, 4)
+
+
+def test_closing_wakes_the_consumer_and_refuses_what_comes_later() -> None:
+    mailbox = Mailbox[int]()
+    taken: list[int | None] = []
+    consumer = threading.Thread(target=lambda: taken.append(mailbox.take()))
+    consumer.start()
+    mailbox.close()
+    consumer.join(5.0)
+    mailbox.put(1)
+    assert taken == [None]
+    assert mailbox.take(0.0) is None
+    assert (mailbox.received, mailbox.dropped) == (1, 1)
+
+
+class Recorder:
+    """A logger that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def warning(self, text: str) -> None:
+        self.lines.append(("warning", text))
+
+    def error(self, text: str) -> None:
+        self.lines.append(("error", text))
+
+
+def worker_of(
+    process: Any, settings: Settings | None = None
+) -> tuple[Worker, Mailbox[Frame], Statistics, Recorder]:
+    mailbox, statistics, recorder = Mailbox[Frame](), Statistics(), Recorder()
+    log = ThrottledLog(recorder)  # type: ignore[arg-type]
+    worker = Worker(mailbox, process, lambda: settings or Settings(), statistics, log)
+    worker.start()
+    return worker, mailbox, statistics, recorder
+
+
+def wait_until(condition: Any, timeout_s: float = 10.0) -> bool:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.005)
+    return bool(condition())
+
+
+@pytest.mark.fault("an exception in the worker", "logged in full and counted, the next image is tried")
+def test_the_worker_outlives_an_exception_and_reports_it() -> None:
+    seen: list[str] = []
+
+    def process(frame: Frame, settings: Settings) -> None:
+        seen.append(frame.message)
+        if frame.message == "bad":
+            raise ZeroDivisionError("by zero")
+
+    worker, mailbox, statistics, recorder = worker_of(process)
+    mailbox.put(Frame("bad"))
+    assert wait_until(lambda: statistics.get("failed") == 1)
+    mailbox.put(Frame("good"))
+    assert wait_until(lambda: seen == ["bad", "good"])
+    assert worker.stop()
+    assert "ZeroDivisionError: by zero" in statistics.last_problem
+    assert [kind for kind, _ in recorder.lines] == ["error"]
+    assert "Traceback" in recorder.lines[0][1]
+
+
+def test_max_rate_bounds_the_work_and_takes_the_newest() -> None:
+    seen: list[int] = []
+    worker, mailbox, _, _ = worker_of(
+        lambda frame, settings: seen.append(frame.message), Settings(max_rate=5.0)
+    )
+    started = time.monotonic()
+    for index in range(60):
+        mailbox.put(Frame(index))
+        time.sleep(0.01)
+    elapsed = time.monotonic() - started
+    assert worker.stop()
+    assert 2 <= len(seen) <= 2 + 5.0 * elapsed
+    assert seen[1] > 5, "the second one is what was newest then, not what came next"
+
+
+def test_stopping_the_worker_does_not_wait_for_the_rate() -> None:
+    worker, mailbox, _, _ = worker_of(lambda frame, settings: None, Settings(max_rate=0.01))
+    mailbox.put(Frame("once per 100 s"))
+    assert wait_until(lambda: mailbox.received == 1)
+    started = time.monotonic()
+    assert worker.stop()
+    assert time.monotonic() - started < 5.0
+
+
+def test_a_complaint_is_made_at_once_and_then_every_five_seconds() -> None:
+    now, recorder = [100.0], Recorder()
+    log = ThrottledLog(recorder, 5.0, clock=lambda: now[0])  # type: ignore[arg-type]
+    for _ in range(120):
+        log.warn("image", "no image")
+        log.warn("late", "only when it lasts", after_s=1.0)
+        now[0] += 0.1
+    texts = [text for _, text in recorder.lines]
+    assert texts.count("no image") == 3
+    assert texts.count("only when it lasts") == 3
+    assert texts[0] == "no image"
+    log.settled("late")
+    now[0] += 10.0
+    log.warn("late", "again", after_s=1.0)
+    assert recorder.lines[-1][1] != "again"
+
+
+def test_statistics_count_and_measure() -> None:
+    now = [0.0]
+    statistics = Statistics(clock=lambda: now[0])
+    assert math.isinf(statistics.seconds_without_image)
+    assert math.isnan(statistics.processing_quantile(0.5))
+    for index in range(100):
+        statistics.image_arrived()
+        statistics.processed(0.001 * index, None if index % 2 else 0.002 * index, faces=3)
+    now[0] = 2.5
+    assert statistics.seconds_without_image == 2.5
+    assert (statistics.get("received"), statistics.get("processed"), statistics.faces) == (100, 100, 3)
+    assert statistics.processing_quantile(0.5) == pytest.approx(0.05)
+    assert statistics.processing_quantile(1.0) == pytest.approx(0.099)
+    assert statistics.age_quantile(0.5) == pytest.approx(0.1)
+    statistics.problem("too dark")
+    assert statistics.last_problem == "too dark"
+    statistics.processed(0.1, None, 0)
+    assert statistics.last_problem == ""
+
+
+def test_diagnostics_say_what_is_missing_first() -> None:
+    missing = [
+        MissingInput("image", "no image: do this"),
+        MissingInput("camera_info", "no camera_info: do that"),
+    ]
+    assert judge(missing, "too dark", True) == (
+        DiagnosticStatus.WARN,
+        "no image: do this; no camera_info: do that",
+    )
+    assert judge([], "too dark", True) == (DiagnosticStatus.WARN, "too dark")
+    assert judge([], "", True) == (DiagnosticStatus.OK, "running")
+    assert judge([], "", False)[1].startswith("idle")
+
+
+def test_a_diagnostic_status_carries_its_numbers_in_order() -> None:
+    values = {"rate": 12.34567, "faces": 2, "nothing yet": math.nan, "device": "cpu"}
+    array = diagnostic_array(Time(sec=4), "/headpose", DiagnosticStatus.OK, "running", "cpu", values)
+    assert array.header.stamp.sec == 4
+    assert [(pair.key, pair.value) for pair in array.status[0].values] == [
+        ("rate", "12.346"),
+        ("faces", "2"),
+        ("nothing yet", ""),
+        ("device", "cpu"),
+    ]
+
+
+def test_rates_are_per_second_since_the_last_look() -> None:
+    rates = Rates()
+    assert rates.update(10.0, 5, 3) == (0.0, 0.0)
+    assert rates.update(12.0, 65, 43) == (30.0, 20.0)
