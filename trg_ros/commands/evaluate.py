@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--face-model", metavar="FILE", help="packed ICT-FaceKit model, to render the set")
     parser.add_argument("-n", type=int, default=5000, metavar="N", help="number of heads (default 5000)")
     parser.add_argument(
-        "--condition", choices=["hard", "clean"], default="hard", help="pixel effects and sloppy boxes"
+        "--condition",
+        choices=["hard", "settled", "clean"],
+        default="hard",
+        help="hard: pixel effects and sloppy boxes; settled: pixel effects, and boxes and virtual cameras as "
+        "second looks have them; clean: neither",
     )
     parser.add_argument("--size", type=int, metavar="PX", help="input size (default: the checkpoint's)")
     protocol = parser.add_argument_group("the paper's protocol (synthetic: with --out)")
@@ -62,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     from trg_ros.training.packaging import measure
 
     held_out = _held_out(args)
-    result: dict[str, Any] = {"checkpoint": str(path), "condition": args.condition}
+    result: dict[str, Any] = {"checkpoint": str(path)}
     result |= measure(checkpoint.build_model(), held_out, args.size or checkpoint.config.input_size)
     print(json.dumps(result, indent=2))
     return 0

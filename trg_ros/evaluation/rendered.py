@@ -1,7 +1,7 @@
 """The held-out rendered set: fixed pictures, cut and spoiled in a fixed way, and what a network makes of
 them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +19,25 @@ HELD_OUT_SEED = 900001
 # Camera roll beyond what was rendered is an augmentation, and mirror images add nothing here.
 _GEOMETRY = {"roll_probability": 0.0, "wide_roll_probability": 0.0, "flip_probability": 0.0}
 BATCH = 50
+#: How the crops of a held-out set are cut and spoiled, and what that stands for.
+CONDITIONS: dict[str, tuple[str, dict[str, float]]] = {
+    "hard": ("all pixel effects, one look at sloppy boxes", {}),
+    "settled": (
+        "all pixel effects, boxes and virtual cameras as second looks and trackers have them",
+        {"settled_probability": 1.0},
+    ),
+    "clean": (
+        "exact pictures, one look at boxes within a few per cent",
+        {"photometric": 0.0, "center_jitter": 0.03, "wide_center_jitter": 0.03, "scale_sigma": 0.02},
+    ),
+}
 
 
 @dataclass
 class HeldOutSet:
     """Rendered samples with a fixed augmentation. Crops of any size show the same pictures.
 
-    condition: "hard" = all pixel effects of training and sloppy boxes; "clean" = exact pictures, boxes within
-    a few per cent.
+    condition: one of CONDITIONS.
     """
 
     dataset: RenderedDataset
@@ -56,12 +67,8 @@ class HeldOutSet:
     def _make(self, size: int) -> TrainingBatch:
         chosen = default_landmark_set()
         backgrounds = procedural_patches(100, 256, HELD_OUT_SEED)
-        spoil = (
-            {"photometric": 1.0} if self.condition == "hard" else {"photometric": 0.0, "center_jitter": 0.03}
-        )
-        if self.condition != "hard":
-            spoil |= {"wide_center_jitter": 0.03, "scale_sigma": 0.02}
-        config = AugmentationConfig(**_GEOMETRY, **spoil)
+        _, effects = CONDITIONS[self.condition]
+        config = AugmentationConfig(**_GEOMETRY, **effects)
         augmenter = Augmenter(size, chosen.flip, chosen.landmarks68, backgrounds, config)
         parts = []
         for first in range(0, self.count, BATCH):
@@ -69,7 +76,7 @@ class HeldOutSet:
             parts.append(
                 augmenter(self.dataset.gather(indices), np.random.default_rng([HELD_OUT_SEED, first]))
             )
-        names = ("crops", "box", "rotation", "translation", "landmarks_head")
+        names = [entry.name for entry in fields(TrainingBatch)]
         return TrainingBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 

@@ -45,13 +45,15 @@ class AugmentationConfig:
 @dataclass(frozen=True)
 class TrainingBatch:
     """crops: (N, S, S, 3) uint8 RGB. box: (N, 3) centre x, y, side in the normalised image plane. rotation
-    (N, 3, 3), translation (N, 3) metres, landmarks_head (N, V, 3) metres: the labels after augmentation."""
+    (N, 3, 3), translation (N, 3) metres, landmarks_head (N, V, 3) metres: the labels after augmentation.
+    occluded: (N,) whether objects or a hand were put into the picture, mostly in front of the face."""
 
     crops: np.ndarray
     box: np.ndarray
     rotation: np.ndarray
     translation: np.ndarray
     landmarks_head: np.ndarray
+    occluded: np.ndarray
 
 
 def trg_boxes(landmarks68_camera: np.ndarray) -> np.ndarray:
@@ -98,9 +100,10 @@ class Augmenter:
         box = self._jitter(trg_boxes(points68 @ turn.transpose(0, 2, 1)), settled, rng)
         maps = self._head_maps(samples, box, turn, mirrored)
         crops = np.empty((count, self.size, self.size, 3), np.uint8)
+        occluded = np.zeros(count, bool)
         for i in range(count):
-            crops[i] = self._picture(samples.images[i], maps[i], rng)
-        return TrainingBatch(crops, box, rotation, translation, landmarks)
+            crops[i], occluded[i] = self._picture(samples.images[i], maps[i], rng)
+        return TrainingBatch(crops, box, rotation, translation, landmarks, occluded)
 
     def _draw_roll(self, count: int, rng: np.random.Generator) -> np.ndarray:
         c = self.config
@@ -152,7 +155,10 @@ class Augmenter:
         back = np.where(mirrored[:, None, None], _MIRROR, np.eye(3)) @ turn.transpose(0, 2, 1)
         return (stored_of_ray @ back @ ray_of_crop).astype(np.float32)
 
-    def _picture(self, head: np.ndarray, head_map: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _picture(
+        self, head: np.ndarray, head_map: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, bool]:
+        """A crop, and whether something was put in front."""
         image = np.empty((self.size, self.size, 3), np.float32)
         background = self._backgrounds[rng.integers(len(self._backgrounds))]
         gain = (rng.uniform(0.4, 1.2) * rng.uniform(0.92, 1.08, 3)).astype(np.float32)
@@ -162,8 +168,9 @@ class Augmenter:
             head, head_map, background, background_map, gain, 2 if shrink > 1.25 else 1, image
         )
         if self.config.photometric <= 0:
-            return np.clip(image + 0.5, 0, 255).astype(np.uint8)
-        if rng.random() < 0.28 * self.config.photometric:
+            return np.clip(image + 0.5, 0, 255).astype(np.uint8), False
+        occluded = bool(rng.random() < 0.28 * self.config.photometric)
+        if occluded:
             texture = self._backgrounds[rng.integers(len(self._backgrounds))]
             pixel_kernels.occlude(image, _draw_occluders(self.size, texture.shape[0], rng), texture)
         if rng.random() < 0.25 * self.config.photometric:
@@ -181,7 +188,7 @@ class Augmenter:
         if rng.random() < 0.25 * self.config.photometric:
             encoded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(20, 90))])[1]
             out = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
-        return out
+        return out, occluded
 
 
 def _draw_settled(count: int, probability: float, rng: np.random.Generator) -> np.ndarray:
