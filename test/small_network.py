@@ -46,7 +46,8 @@ def small_network(seed: int = 0, **changes: Any) -> TRG:
     model = TRG(small_config(**changes), small_topology())
     model.set_initial_state(0.08 * torch.randn(NUM_LANDMARKS, 3))
     for regressor in model.regressors:
-        torch.nn.init.normal_(regressor.landmark_head.weight, std=0.01)
+        if regressor.landmark_head is not None:
+            torch.nn.init.normal_(regressor.landmark_head.weight, std=0.01)
         torch.nn.init.normal_(regressor.pose_head.weight, std=0.05)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

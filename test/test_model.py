@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_network import NUM_LANDMARKS, random_inputs, small_config, small_network, small_topology
 
+from trg_ros.crop import shortest_turn
 from trg_ros.errors import InputError
 from trg_ros.model import TRG, Topology, TRGConfig, project_to_crop
-from trg_ros.model.network import TRGOutput, translation_from_correction
+from trg_ros.model.network import TRGOutput
+from trg_ros.model.pose import pose_in_camera, translation_from_correction, turn_towards
 from trg_ros.model.preprocessing import normalise_crops
 
 VARIANTS = {
@@ -33,6 +35,9 @@ VARIANTS = {
     "box center": {"box_feature": "center"},
     "no box": {"box_feature": "none"},
     "direct translation": {"translation": "direct"},
+    "camera-space offset": {"translation": "camera_offset"},
+    "local to global": {"translation": "local_to_global"},
+    "landmark-free": {"predicts_landmarks": False, "sampling": "grid"},
     "larger grid": {"grid_size": 9},
     "wider": {"hidden_width": 48},
 }
@@ -174,6 +179,37 @@ def test_translation_and_projection_are_those_of_the_paper_in_pixels(
         )
 
 
+def test_other_pose_parameters_are_what_they_say() -> None:
+    generator = torch.Generator().manual_seed(3)
+    box = torch.rand(6, 3, generator=generator, dtype=torch.float64) - torch.tensor([0.5, 0.5, -0.1])
+    numbers = torch.tensor([1.2, 0.3, -0.4], dtype=torch.float64).expand(6, 3)
+    rotation = torch.linalg.qr(torch.rand(6, 3, 3, generator=generator, dtype=torch.float64))[0]
+    turned, translation = pose_in_camera("correction", rotation, numbers, box)
+    assert turned is rotation
+
+    _, moved = pose_in_camera("camera_offset", rotation, numbers, box)
+    ray = torch.cat([box[:, :2], torch.ones(6, 1, dtype=torch.float64)], dim=1)
+    torch.testing.assert_close(moved[:, 2], translation[:, 2])
+    offset = moved - moved[:, 2:] * ray
+    torch.testing.assert_close(offset, torch.tensor([0.03, -0.04, 0.0], dtype=torch.float64).expand(6, 3))
+
+    turned, same = pose_in_camera("local_to_global", rotation, numbers, box)
+    torch.testing.assert_close(same, translation)
+    unit = (ray / ray.norm(dim=1, keepdim=True)).numpy()
+    np.testing.assert_allclose(turn_towards(box[:, :2]).numpy(), shortest_turn(unit), atol=1e-12)
+    np.testing.assert_allclose(turned.numpy(), shortest_turn(unit) @ rotation.numpy(), atol=1e-12)
+    assert pose_in_camera("direct", rotation, numbers, box)[1] is numbers
+
+
+def test_landmark_free_network_keeps_the_initial_face() -> None:
+    model = small_network(predicts_landmarks=False, sampling="grid")
+    with torch.inference_mode():
+        output = model(*random_inputs(2))[-1]
+    torch.testing.assert_close(output.landmarks_head, model.initial_landmarks.expand(2, -1, -1))
+    assert (output.rotation[0] - output.rotation[1]).abs().max() > 1e-3
+    assert not [name for name in model.state_dict() if "landmark_head" in name]
+
+
 def test_points_behind_the_camera_stay_finite() -> None:
     points = torch.tensor([[[0.1, 0.1, -0.2], [0.1, 0.1, 0.0]]], requires_grad=True)
     projected = project_to_crop(points, torch.tensor([[0.0, 0.0, 0.2]]))
@@ -254,6 +290,8 @@ def test_normalise_crops() -> None:
         ({"multi_scale": 1}, "multi_scale"),
         ({"point_activation": "tanh"}, "point_activation"),
         ({"translation": "magic"}, "translation"),
+        ({"predicts_landmarks": False}, "sampling"),
+        ({"predicts_landmarks": 0, "sampling": "grid"}, "predicts_landmarks"),
         ({"input_size": 192.0}, "input_size"),
         ({"hidden_width": 10**9}, "hidden_width"),
     ],

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trg_ros.errors import InputError
+from trg_ros.model.pose import POSE_PARAMETERS
 
 # RGB in [0, 1]; the normalisation of the ImageNet models that the backbone starts from.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -17,7 +18,7 @@ _CHOICES = {
     "regressor_activation": ACTIVATIONS,
     "sampling": ("landmarks", "grid"),
     "box_feature": ("full", "center", "none"),
-    "translation": ("correction", "direct"),
+    "translation": POSE_PARAMETERS,
 }
 _WIDTHS = {
     "backbone_widths": 4096,
@@ -59,7 +60,9 @@ class TRGConfig:
     landmark_scale        metres; the regressor's unit of length; conditions training.
     sampling              "landmarks": follow the projected landmarks; "grid": always the fixed grid.
     box_feature           what the regressor is told about the box: "full", its "center" or "none".
-    translation           "correction": relative to the box (TRG.md, Eq. 2); "direct": metres.
+    translation           how pose and box make the translation, see `trg_ros.model.pose`: "correction" (the
+                          paper's Eq. 2), "camera_offset", "local_to_global" or "direct".
+    predicts_landmarks    false: poses alone, of the initial face; needs sampling "grid".
     """
 
     input_size: int = 192
@@ -83,6 +86,7 @@ class TRGConfig:
     sampling: str = "landmarks"
     box_feature: str = "full"
     translation: str = "correction"
+    predicts_landmarks: bool = True
 
     def __post_init__(self) -> None:
         """:raises InputError: naming the field that can't be used."""
@@ -98,7 +102,7 @@ class TRGConfig:
                 raise _bad(self, name, "must be a tuple of 1 to 8 integers")
             if not all(_is_count(value, 1, largest) for value in values):
                 raise _bad(self, name, f"must hold integers from 1 to {largest}")
-        for name in ("multi_scale", "detach_iterations"):
+        for name in ("multi_scale", "detach_iterations", "predicts_landmarks"):
             if not isinstance(getattr(self, name), bool):
                 raise _bad(self, name, "must be true or false")
         for name, limit in (("dropout", 0.99), ("landmark_scale", 1000.0)):
@@ -114,6 +118,8 @@ class TRGConfig:
             raise _bad(
                 self, "backbone_blocks", f"must have one entry per stage ({len(self.backbone_widths)})"
             )
+        if not self.predicts_landmarks and self.sampling != "grid":
+            raise _bad(self, "sampling", 'must be "grid" where predicts_landmarks is off')
         if self.num_sampled > self.num_landmarks:
             raise _bad(self, "num_sampled", f"can't exceed num_landmarks ({self.num_landmarks})")
         levels = len(self.deconv_widths)
@@ -123,6 +129,11 @@ class TRGConfig:
             )
         if not _is_count(self.heatmap_level, -levels, levels - 1):
             raise _bad(self, "heatmap_level", f"must be an integer from {-levels} to {levels - 1}")
+
+    @property
+    def fed_back_size(self) -> int:
+        """How many numbers of the previous landmarks a regressor is told."""
+        return 3 * self.num_sampled if self.predicts_landmarks else 0
 
     @property
     def box_feature_size(self) -> int:

@@ -16,7 +16,8 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trg_ros.model.config import IMAGE_MEAN, IMAGE_STD, TRGConfig
-from trg_ros.model.network import TRG, project_to_crop, translation_from_correction
+from trg_ros.model.network import TRG, project_to_crop
+from trg_ros.model.pose import pose_in_camera
 from trg_ros.model.regressor import POSE_SIZE, Regressor
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -139,9 +140,7 @@ class DeployedRefinement(nn.Module):
 
     def _pose(self, state: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
         rotation_6d, correction = state[:, -POSE_SIZE:-3], state[:, -3:]
-        direct = self.config.translation == "direct"
-        translation = correction if direct else translation_from_correction(correction, box)
-        return _rotation_from_6d(rotation_6d), translation
+        return pose_in_camera(self.config.translation, _rotation_from_6d(rotation_6d), correction, box)
 
 
 def fold_normalisation(model: Module) -> Module:
@@ -182,18 +181,20 @@ def _fold_regressor(
     :param order: the landmarks of the state, in its order.
     :param known_state: the state where it doesn't depend on the image: it becomes a bias, and no input.
     """
-    first, second, landmark_head, pose_head = (
-        (layer.weight.double(), layer.bias.double())
-        for layer in (*regressor.hidden, regressor.landmark_head, regressor.pose_head)
+    first, second, pose_head = (
+        (layer.weight.double(), layer.bias.double()) for layer in (*regressor.hidden, regressor.pose_head)
     )
+    landmark_head = _landmark_head(config, regressor)
     rows = (3 * torch.from_numpy(order)[:, None] + torch.arange(3)).flatten()
     heads = (
         torch.cat([landmark_head[0][rows] * config.landmark_scale, pose_head[0]]),
         torch.cat([landmark_head[1][rows] * config.landmark_scale, pose_head[1]]),
     )
     fed_back = 3 * config.num_sampled + POSE_SIZE
-    point_inputs = first[0].shape[1] - fed_back - config.box_feature_size
-    of_points, of_state, of_box = first[0].split([point_inputs, fed_back, config.box_feature_size], dim=1)
+    known = config.fed_back_size + POSE_SIZE
+    point_inputs = first[0].shape[1] - known - config.box_feature_size
+    of_points, of_state, of_box = first[0].split([point_inputs, known, config.box_feature_size], dim=1)
+    of_state = functional.pad(of_state, (fed_back - known, 0))  # landmarks that it isn't told count nothing
     unit = torch.ones(fed_back, dtype=torch.float64)
     unit[:-POSE_SIZE] = config.landmark_scale
     of_state = of_state / unit
@@ -206,6 +207,15 @@ def _fold_regressor(
         return nn.Sequential(*map(_linear, _multiply_out([first, second, heads])))
     activation = regressor.activation
     return nn.Sequential(_linear(first), activation, _linear(second), activation, _linear(heads))
+
+
+def _landmark_head(config: TRGConfig, regressor: Regressor) -> Affine:
+    """Its weights; zeros where no landmarks are predicted, so that they stay what they are."""
+    head = regressor.landmark_head
+    if head is not None:
+        return head.weight.double(), head.bias.double()
+    rows = 3 * config.num_landmarks
+    return torch.zeros(rows, config.hidden_width).double(), torch.zeros(rows).double()
 
 
 def _multiply_out(layers: list[Affine]) -> list[Affine]:

@@ -17,10 +17,10 @@ from trg_ros.errors import InputError
 from trg_ros.geometry import rotation_from_6d
 from trg_ros.model.backbone import Backbone, HeatmapHead, Upsampler
 from trg_ros.model.config import TRGConfig
+from trg_ros.model.pose import pose_in_camera
 from trg_ros.model.regressor import PointFeatures, Regressor
 from trg_ros.model.topology import Topology
 
-REFERENCE_LENGTH = 0.2  # metres, the l of Eq. 2: about the size of a face box at the head
 MIN_DEPTH = (
     0.05  # metres; keeps projections finite while an untrained network puts landmarks behind the camera
 )
@@ -40,7 +40,7 @@ class TRGOutput(NamedTuple):
     rotation_6d: Tensor
     """(N, 6) what `rotation` was made of."""
     correction: Tensor
-    """(N, 3) what `translation` was made of: s, tx, ty of Eq. 2, or the translation itself ("direct")."""
+    """(N, 3) what `translation` was made of: s, tx, ty of Eq. 2, or see `trg_ros.model.pose`."""
     landmarks68_crop: Tensor | None = None
     """(N, 68, 2) x, y in [-1, 1] over the crop; only in the last output, in training or on request."""
 
@@ -87,7 +87,7 @@ class TRG(nn.Module):
         self.register_buffer("sampled", torch.from_numpy(topology.sampled.copy()), persistent=False)
         self.register_buffer("grid", _grid_points(config.grid_size), persistent=False)
         self.register_buffer("initial_landmarks", torch.zeros(config.num_landmarks, 3))
-        start = [1.0, 0.0, 0.0] if config.translation == "correction" else [0.0, 0.0, 1.0]
+        start = [0.0, 0.0, 1.0] if config.translation == "direct" else [1.0, 0.0, 0.0]
         self.register_buffer("initial_pose", torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0, *start]))
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
@@ -159,23 +159,29 @@ class TRG(nn.Module):
 
     def _refine(self, iteration: int, features: Tensor, points: Tensor, state: _State, box: Tensor) -> _State:
         point_features = self.point_features[iteration](features, points)
-        sampled_landmarks = state.landmarks[:, self.sampled] / self.config.landmark_scale
+        sampled_landmarks = state.landmarks[:, self.sampled].flatten(1) / self.config.landmark_scale
         box_feature = torch.cat([4 * box[:, :2], box[:, 2:]], dim=1)[:, : self.config.box_feature_size]
         inputs = torch.cat(
-            [point_features.to(box.dtype), sampled_landmarks.flatten(1), state.pose, box_feature], dim=1
+            [
+                point_features.to(box.dtype),
+                sampled_landmarks[:, : self.config.fed_back_size],
+                state.pose,
+                box_feature,
+            ],
+            dim=1,
         )
         landmark_residual, pose_residual = self.regressors[iteration](inputs)
-        landmark_residual = landmark_residual.to(box.dtype).view(-1, self.config.num_landmarks, 3)
-        return _State(
-            state.landmarks + landmark_residual * self.config.landmark_scale,
-            state.pose + pose_residual.to(box.dtype),
-        )
+        landmarks = state.landmarks
+        if landmark_residual is not None:
+            residual = landmark_residual.to(box.dtype).view(-1, self.config.num_landmarks, 3)
+            landmarks = landmarks + residual * self.config.landmark_scale
+        return _State(landmarks, state.pose + pose_residual.to(box.dtype))
 
     def _output(self, state: _State, box: Tensor) -> TRGOutput:
         rotation_6d, correction = state.pose[:, :6], state.pose[:, 6:]
-        rotation = rotation_from_6d(rotation_6d)
-        direct = self.config.translation == "direct"
-        translation = correction if direct else translation_from_correction(correction, box)
+        rotation, translation = pose_in_camera(
+            self.config.translation, rotation_from_6d(rotation_6d), correction, box
+        )
         landmarks_camera = state.landmarks @ rotation.transpose(1, 2) + translation[:, None]
         return TRGOutput(state.landmarks, rotation, translation, landmarks_camera, rotation_6d, correction)
 
@@ -183,13 +189,6 @@ class TRG(nn.Module):
         if self.config.sampling == "grid":
             return points
         return project_to_crop(output.landmarks_camera[:, self.sampled], box)
-
-
-def translation_from_correction(correction: Tensor, box: Tensor) -> Tensor:
-    """The translation (N, 3), metres, from s, tx, ty (N, 3) and the normalised box (N, 3): Eq. 2."""
-    scale = REFERENCE_LENGTH * correction[:, :1]
-    center, size = box[:, :2], box[:, 2:]
-    return torch.cat([scale * (center / size + correction[:, 1:] / 2), scale / size], dim=1)
 
 
 def project_to_crop(points_camera: Tensor, box: Tensor) -> Tensor:

@@ -48,20 +48,22 @@ class Regressor(nn.Module):
     def __init__(self, config: TRGConfig, num_points: int):
         super().__init__()
         inputs = num_points * config.point_feature_widths[-1]
-        inputs += config.num_sampled * 3 + POSE_SIZE + config.box_feature_size
+        inputs += config.fed_back_size + POSE_SIZE + config.box_feature_size
         width = config.hidden_width
         self.hidden = nn.ModuleList([nn.Linear(inputs, width), nn.Linear(width, width)])
         self.activation = _ACTIVATIONS[config.regressor_activation]()
         self.dropout = nn.Dropout(config.dropout)
-        self.landmark_head = nn.Linear(width, config.num_landmarks * 3)
+        self.landmark_head = nn.Linear(width, config.num_landmarks * 3) if config.predicts_landmarks else None
         self.pose_head = nn.Linear(width, POSE_SIZE)
         for head in (self.landmark_head, self.pose_head):  # an untrained network keeps its initial state
-            nn.init.xavier_uniform_(head.weight, gain=0.01)
-            nn.init.zeros_(head.bias)
+            if head is not None:
+                nn.init.xavier_uniform_(head.weight, gain=0.01)
+                nn.init.zeros_(head.bias)
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, inputs) -> landmark residuals (N, 3V), pose residuals (N, 9)."""
+    def forward(self, inputs: Tensor) -> tuple[Tensor | None, Tensor]:
+        """(N, inputs) -> landmark residuals (N, 3V), None if there are none; pose residuals (N, 9)."""
         running = inputs.to(self.pose_head.weight.dtype)
         for layer in self.hidden:
             running = self.dropout(self.activation(layer(running)))
-        return self.landmark_head(running), self.pose_head(running)
+        landmarks = None if self.landmark_head is None else self.landmark_head(running)
+        return landmarks, self.pose_head(running)
