@@ -6,20 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
 from trg_ros.camera import CameraModel
 from trg_ros.checks import check_image, checked_scores
 from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPose, HeadPoseEstimator, WindowEstimates, windows_of_boxes
+from trg_ros.matching import carried, match_windows
 from trg_ros.reidentification import Course, LostHead, LostHeads
+from trg_ros.searching import DirectSearcher, Finding, Searcher
 
 Array = NDArray[np.float64]
 
-#: A detection belongs to a track whose window it overlaps at least this much (intersection over union) ...
-_MATCH_OVERLAP = 0.25
-#: ... and replaces the track's own window when they overlap less than this.
+#: A face that was found replaces its track's own window when they overlap less than this.
 _TRUST_OVERLAP = 0.6
 #: Two tracks that overlap more than this are one head.
 _DUPLICATE_OVERLAP = 0.6
@@ -79,6 +78,8 @@ class HeadTracker:
         track is in doubt; 1 runs it on each frame. ``searching`` False turns it off: known heads only.
     :param max_faces: most heads at a time.
     :param min_score: a head whose score falls below isn't reported, and its track ends.
+    :param searcher: how faces are looked for; None: at once, so that the same images give the same heads. A
+        ``BackgroundSearcher`` doesn't hold up those who are tracked, for live images.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class HeadTracker:
         detection_interval: int = 5,
         max_faces: int = 8,
         min_score: float = 0.35,
+        searcher: Searcher | None = None,
     ) -> None:
         for name, value in (("detection_interval", detection_interval), ("max_faces", max_faces)):
             if value < 1:
@@ -98,8 +100,19 @@ class HeadTracker:
         self.min_score = min_score
         self.searching = True
         self._estimator = estimator
+        self._searcher = DirectSearcher(estimator) if searcher is None else searcher
         self._next_id = 1
         self.reset()
+
+    @property
+    def detections(self) -> int:
+        """How many images were searched for faces."""
+        return self._searcher.detections
+
+    def close(self) -> None:
+        """Forget all heads and give the searcher's thread back."""
+        self.reset()
+        self._searcher.close()
 
     def reset(self) -> None:
         """Forget all heads; those that come get new ids."""
@@ -108,6 +121,8 @@ class HeadTracker:
         self._stamp_s = -np.inf
         self._frames_since_detection = 0
         self._doubt = False
+        self._searched: dict[int, CropWindows] = {}  # where heads were in the image that is searched
+        self._searcher.forget()
 
     def update(
         self,
@@ -134,14 +149,16 @@ class HeadTracker:
         if stamp_s < self._stamp_s:
             self.reset()
         self._doubt = self._doubt or stamp_s > self._stamp_s + _MAX_GAP_S
-        found = self._find(image_bgr, camera, boxes, scores)
+        finding, asked = self._find(image_bgr, camera, stamp_s, boxes, scores)
         self._stamp_s = stamp_s
         self._lost.expire(stamp_s)
-        looks = self._plan(self._visible(camera), found)
+        looks = self._plan(self._visible(camera), finding)
         kept = self._look(image_bgr, camera, looks) if looks.tracks else []
         self._lose([track for track in self._tracks if all(track is not one for one in kept)])
         self._number([track for track in kept if not track.id], kept)
         self._tracks = sorted(kept, key=lambda track: track.id)
+        if asked:
+            self._searched = {track.id: track.window for track in kept}
         return [
             TrackedHead(track.id, track.slot, track.head) for track in self._tracks if track.head is not None
         ]
@@ -150,22 +167,28 @@ class HeadTracker:
         self,
         image_bgr: NDArray[np.uint8],
         camera: CameraModel,
+        stamp_s: float,
         boxes: ArrayLike | None,
         scores: ArrayLike | None,
-    ) -> tuple[CropWindows, Array] | None:
-        """Windows and scores of this image's faces, if somebody gave them or it is time to look for them."""
+    ) -> tuple[Finding | None, bool]:
+        """Faces, if somebody gave them or the searcher has found some, of this image or an older one; and
+        whether this image is being searched."""
         if boxes is not None:
             windows = windows_of_boxes(camera, boxes)
-            return windows, checked_scores(scores, len(windows))
+            return Finding(windows, checked_scores(scores, len(windows)), stamp_s), False
         self._frames_since_detection += 1
+        if not (self.searching and self._searcher.available):
+            return None, False
+        finding = self._searcher.answer(wait=False)
         interval = min(self.detection_interval, _SEARCH_INTERVAL if self._lost else self.detection_interval)
-        due = self._frames_since_detection >= interval or self._doubt or not self._tracks
-        if not (due and self.searching and self._estimator.has_detector):
-            return None
-        detections = self._estimator.detect(image_bgr)
-        self._frames_since_detection, self._doubt = 0, False
-        windows = CropWindows.from_boxes(camera, self._estimator.detector.trg_boxes(detections))
-        return windows[windows.valid], np.asarray(detections.scores, np.float64)[windows.valid]
+        asked = False
+        if self._frames_since_detection >= interval or self._doubt or not self._tracks:
+            asked = self._searcher.ask(image_bgr, camera, stamp_s)
+        if asked:
+            self._frames_since_detection, self._doubt = 0, False
+        if finding is None:  # without tracks there is nothing to do meanwhile
+            finding = self._searcher.answer(wait=not self._tracks)
+        return finding, asked
 
     def _visible(self, camera: CameraModel) -> list[_Track]:
         """The tracks whose next window has its centre in the image and hasn't collapsed."""
@@ -178,21 +201,25 @@ class HeadTracker:
         self._doubt = self._doubt or len(visible) < len(self._tracks)
         return visible
 
-    def _plan(self, known: list[_Track], found: tuple[CropWindows, Array] | None) -> _Looks:
+    def _plan(self, known: list[_Track], finding: Finding | None) -> _Looks:
         """Which windows to look at: known heads where they should be, new ones where they were found."""
-        if found is None:
+        if finding is None:
             return _Looks(known, [0] * len(known))
-        windows, scores = found
+        windows, scores = finding.windows, finding.scores
+        past = None if finding.stamp_s == self._stamp_s else self._searched
         looks = _Looks([], [])
-        partner = _match(known, windows)
-        for track, index in zip(known, partner, strict=True):
+        before = [(past or {}).get(track.id, track.window) for track in known]
+        partner = match_windows(before, windows)
+        for track, then, index in zip(known, before, partner, strict=True):
             refine = 0
-            if index is None:
-                track.misses += 1
-            else:
+            if index is not None:
                 track.misses, track.detector_score = 0, float(scores[index])
-                if track.window.overlap(windows[index : index + 1])[0] < _TRUST_OVERLAP:
-                    track.window, refine = windows[index : index + 1], 1
+                window = windows[index : index + 1]
+                if then.overlap(window)[0] < _TRUST_OVERLAP:
+                    track.window = window if past is None else carried(window, then, track.window)
+                    refine = 1
+            elif past is None or track.id in past:  # who has come since wasn't there to be found
+                track.misses += 1
             if track.misses <= _MAX_MISSES:
                 looks.tracks.append(track)
                 looks.refine.append(refine)
@@ -266,16 +293,3 @@ class HeadTracker:
                 free = set(range(self.max_faces)) - taken
                 track.slot = min(free - self._lost.slots or free)
                 taken.add(track.slot)
-
-
-def _match(known: list[_Track], windows: CropWindows) -> list[int | None]:
-    """For each track the index of the found window that is its face, so that all overlap most; or None."""
-    partner: list[int | None] = [None] * len(known)
-    if not known or not len(windows):
-        return partner
-    repeated = np.zeros(len(windows), dtype=np.intp)
-    overlap = np.array([track.window[repeated].overlap(windows) for track in known])
-    for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
-        if overlap[row, column] >= _MATCH_OVERLAP:
-            partner[row] = int(column)
-    return partner

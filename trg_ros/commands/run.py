@@ -161,7 +161,7 @@ class HeadFinder:
         from trg_ros.detection import make_detector
         from trg_ros.estimator import HeadPoseEstimator
 
-        self._is_video = source.kind in ("video", "webcam")
+        self._is_video, self._is_live = source.kind in ("video", "webcam"), source.kind == "webcam"
         default_size = _VIDEO_DETECTION_SIZE if self._is_video else _PHOTO_DETECTION_SIZE
         detector = make_detector(
             args.detector, path=args.detector_model, max_side=args.detection_size or default_size
@@ -177,9 +177,11 @@ class HeadFinder:
         return tracker.update(frame.image_bgr, camera, frame.stamp_s)
 
     def _new_tracker(self) -> HeadTracker:
+        from trg_ros.searching import BackgroundSearcher
         from trg_ros.tracking import HeadTracker
 
-        return HeadTracker(self._estimator, max_faces=_MAX_FACES)
+        searcher = BackgroundSearcher(self._estimator) if self._is_live else None
+        return HeadTracker(self._estimator, max_faces=_MAX_FACES, searcher=searcher)
 
 
 class _Run:

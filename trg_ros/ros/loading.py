@@ -5,6 +5,7 @@ from __future__ import annotations
 from trg_ros.detection import FaceDetector, make_detector
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.ros.parameters import Settings
+from trg_ros.searching import BackgroundSearcher
 from trg_ros.tracking import HeadTracker
 
 
@@ -23,12 +24,13 @@ def load_estimator(settings: Settings) -> HeadPoseEstimator:
 
 
 def make_tracker(estimator: HeadPoseEstimator, settings: Settings) -> HeadTracker:
-    """A tracker without tracks."""
+    """A tracker without tracks, whose detector doesn't hold up those who are tracked."""
     return HeadTracker(
         estimator,
         detection_interval=settings.detection_interval,
         max_faces=settings.max_faces,
         min_score=settings.min_score,
+        searcher=BackgroundSearcher(estimator),
     )
 
 

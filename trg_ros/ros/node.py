@@ -192,6 +192,7 @@ class HeadPoseNode(LifecycleNode):
             self.get_logger().error("the worker is stuck in an image; its thread is left behind")
         elif self.context.ok():
             running.pipeline.reset()
+        running.pipeline.close()
         if running.fixed_frame is not None:
             running.fixed_frame.close()
 
@@ -281,6 +282,7 @@ class HeadPoseNode(LifecycleNode):
             "latency p95 (s)": statistics.age_quantile(0.95),
             "faces": statistics.faces,
             "forward passes": estimator.forward_passes,
+            "detector runs": running.pipeline.detections,
             "outputs wanted": ", ".join(self.outputs.wanted(self.settings)) if self.outputs else "",
             "missing inputs": ", ".join(missing),
             "device": str(estimator.device),

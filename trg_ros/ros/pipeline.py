@@ -112,6 +112,15 @@ class Pipeline:
         self._outputs.clear()
         self._stamp_s = None
 
+    def close(self) -> None:
+        """Give the detector's thread back."""
+        self._tracker.close()
+
+    @property
+    def detections(self) -> int:
+        """How many images were searched for faces. From any thread."""
+        return self._tracker.detections
+
     def _accept_stamp(self, frame: Frame) -> float | None:
         """The image's time in seconds, None if it was seen already. Going back in time starts afresh."""
         stamp = frame.message.header.stamp
