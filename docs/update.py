@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Write the generated tables into README.md (`make docs`); `--check` only says whether they are current.
+"""Write the generated tables into README.md and the model cards into docs/models.md (`make docs`); `--check`
+only says whether they are current.
 
 A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 """
@@ -9,7 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+MODELS = ROOT / "docs" / "models.md"
 
 
 def parameters() -> str:
@@ -45,13 +48,27 @@ def updated(text: str) -> str:
     return text
 
 
+def model_cards() -> str:
+    """The packaged checkpoints, by name."""
+    from trg_ros.checkpoint import load_checkpoint
+    from trg_ros.model_card import model_card
+
+    heading = (
+        "# Models\n\nThe packaged checkpoints in their own words (`trg-headpose info --markdown FILE`).\n"
+    )
+    paths = [ROOT / "trg_ros" / "weights" / f"{name}.safetensors" for name in ("trg-base", "trg-small")]
+    cards = [heading, *(model_card(path, load_checkpoint(path)) for path in paths if path.exists())]
+    return "\n".join(cards)
+
+
 def main() -> int:
-    """Update README.md; with --check, status 1 if that would change it."""
-    before = README.read_text(encoding="utf-8")
-    after = updated(before)
+    """Update the files; with --check, status 1 if that would change one."""
+    wanted = {README: updated(README.read_text(encoding="utf-8")), MODELS: model_cards()}
     if "--check" in sys.argv[1:]:
-        return int(before != after)
-    README.write_text(after, encoding="utf-8")
+        stale = [p for p, text in wanted.items() if not p.exists() or p.read_text(encoding="utf-8") != text]
+        return int(bool(stale))
+    for path, text in wanted.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

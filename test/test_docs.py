@@ -1,4 +1,4 @@
-"""The README's generated tables are those of the code."""
+"""The README's generated tables are those of the code, the model cards those of the checkpoints."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_readme_tables_are_current() -> None:
+def test_readme_tables_and_model_cards_are_current() -> None:
     pytest.importorskip("rclpy", reason="the parameter tables need ROS 2")
     pytest.importorskip("trg_ros.msg", reason="the messages are not built")
     result = subprocess.run(
@@ -19,4 +19,4 @@ def test_readme_tables_are_current() -> None:
         text=True,
         check=False,
     )
-    assert result.returncode == 0, f"run `make docs` and commit README.md\n{result.stderr}"
+    assert result.returncode == 0, f"run `make docs` and commit README.md and docs/models.md\n{result.stderr}"

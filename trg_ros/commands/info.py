@@ -15,11 +15,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint", nargs="?", metavar="CHECKPOINT", help="a .safetensors file (default: packaged)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--markdown", action="store_true", help="print a model card")
 
 
 def main(args: argparse.Namespace) -> int:
     path = Path(args.checkpoint) if args.checkpoint else default_checkpoint_path()
-    description = describe(path, load_checkpoint(path))
+    checkpoint = load_checkpoint(path)
+    if args.markdown:
+        from trg_ros.model_card import model_card
+
+        print(model_card(path, checkpoint), end="")
+        return 0
+    description = describe(path, checkpoint)
     if args.json:
         print(json.dumps(description, indent=2))
         return 0

@@ -1,0 +1,126 @@
+"""A checkpoint's model card: what its metadata says, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trg_ros.checkpoint import Checkpoint
+
+_WORST_RATIO = 1.3  # a group with more than this times the mean error is named
+
+_COLUMNS = {
+    "geodesic_mean_deg": ("rotation, mean (deg)", 1.0, "{:.2f}"),
+    "geodesic_median_deg": ("median (deg)", 1.0, "{:.2f}"),
+    "mae_yaw_deg": ("yaw (deg)", 1.0, "{:.2f}"),
+    "mae_pitch_deg": ("pitch (deg)", 1.0, "{:.2f}"),
+    "mae_roll_deg": ("roll (deg)", 1.0, "{:.2f}"),
+    "mae_tx_m": ("tx (mm)", 1e3, "{:.1f}"),
+    "mae_ty_m": ("ty (mm)", 1e3, "{:.1f}"),
+    "tz_relative_median": ("depth, median (%)", 1e2, "{:.2f}"),
+    "landmark_mean_m": ("landmarks (mm)", 1e3, "{:.2f}"),
+}
+_GROUP_COLUMNS = ("geodesic_mean_deg", "tz_relative_median", "landmark_mean_m")
+
+
+def model_card(path: Path, checkpoint: Checkpoint) -> str:
+    """What the network is, what it learned from and how wrong it is, in Markdown.
+
+    Errors are those that were measured when the checkpoint was written; nothing is run but one crop, to count
+    operations.
+    """
+    info, config = checkpoint.info, checkpoint.config
+    parts = [
+        f"## {info.name} {info.version}",
+        _bullets(
+            {
+                "file": f"`{path.name}`, {path.stat().st_size / 1e6:.1f} MB",
+                "input": f"{config.input_size} x {config.input_size} px crop and its camera's intrinsics",
+                "output": f"{config.num_landmarks} landmarks, rotation, translation, refined "
+                f"{config.iterations} times",
+                "size": f"{_parameters(checkpoint) / 1e6:.2f} million parameters, "
+                f"{_gigaflops(checkpoint):.2f} GFLOP a face",
+                "made": info.created,
+                "origin": info.origin_convention,
+                "training data": info.training_data,
+                "training": _training(info.provenance),
+                "known limits": str(info.provenance.get("known_limits", "")),
+                "licence": info.license,
+            }
+        ),
+    ]
+    measured = info.measured_errors
+    if "geodesic_mean_deg" in measured:
+        parts += ["### Errors", _source(measured), _error_table(measured)]
+    if "groups" in measured:
+        parts += ["### Errors by group", _groups(measured)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _bullets(entries: Mapping[str, str]) -> str:
+    return "\n".join(f"- {name}: {text}" for name, text in entries.items() if text)
+
+
+def _training(provenance: Mapping[str, Any]) -> str:
+    known = {"samples_seen": "{:,} crops seen", "steps": "{:,} steps", "rendered_samples": "{}", "note": "{}"}
+    return "; ".join(text.format(provenance[name]) for name, text in known.items() if name in provenance)
+
+
+def _source(measured: Mapping[str, Any]) -> str:
+    return f"On {measured['samples']:,} {measured.get('dataset', 'held-out heads')}."
+
+
+def _error_table(measured: Mapping[str, Any]) -> str:
+    rows = []
+    for condition in (measured, measured.get("settled")):
+        if condition:
+            name = condition.get("condition", "all")
+            rows.append([name, "all", *_cells(condition, _COLUMNS)])
+            rows.append(["", "below 60 deg", *_cells(condition["yaw_below_60"], _COLUMNS)])
+    return _table(["crops", "yaw", *(_COLUMNS[name][0] for name in _COLUMNS)], rows)
+
+
+def _groups(measured: Mapping[str, Any]) -> str:
+    """The groups' errors under the condition that users meet: second looks, if they were measured."""
+    shown = measured.get("settled", measured)
+    ratios = {
+        name: group["geodesic_mean_deg"] / shown["geodesic_mean_deg"]
+        for name, group in shown["groups"].items()
+    }
+    rows = [
+        [name, f"{group['samples']:,}", *_cells(group, _GROUP_COLUMNS), f"{ratios[name]:.2f}"]
+        for name, group in shown["groups"].items()
+    ]
+    worst = [name for name, ratio in ratios.items() if ratio > _WORST_RATIO]
+    verdict = f"Above {_WORST_RATIO} times the mean rotation error: {', '.join(worst) or 'no group'}."
+    heading = ["group", "heads", *(_COLUMNS[name][0] for name in _GROUP_COLUMNS), "of the mean"]
+    return f"Crops: {shown.get('condition', 'as above')}. {verdict}\n\n{_table(heading, rows)}"
+
+
+def _cells(values: Mapping[str, float], names: Any) -> list[str]:
+    return [_COLUMNS[name][2].format(values[name] * _COLUMNS[name][1]) for name in names]
+
+
+def _table(heading: list[str], rows: list[list[str]]) -> str:
+    rule = ["---", *["---:"] * (len(heading) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [heading, rule, *rows])
+
+
+def _parameters(checkpoint: Checkpoint) -> int:
+    return sum(parameter.numel() for parameter in checkpoint.build_model().parameters())
+
+
+def _gigaflops(checkpoint: Checkpoint) -> float:
+    """Multiplications and additions of one face as it is deployed, in 10^9."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from trg_ros.model.deploy import DeployedTRG
+
+    size = checkpoint.config.input_size
+    network = DeployedTRG(checkpoint.build_model())
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.zeros(1, size, size, 3, dtype=torch.uint8), torch.tensor([[0.0, 0.0, 0.2]]))
+    return counter.get_total_flops() / 1e9
