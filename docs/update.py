@@ -53,9 +53,7 @@ def model_cards() -> str:
     from trg_ros.checkpoint import load_checkpoint
     from trg_ros.model_card import model_card
 
-    heading = (
-        "# Models\n\nThe packaged checkpoints in their own words (`trg-headpose info --markdown FILE`).\n"
-    )
+    heading = "# Models\n\nThe packaged checkpoints in their words (`trg-headpose info --markdown FILE`).\n"
     paths = [ROOT / "trg_ros" / "weights" / f"{name}.safetensors" for name in ("trg-base", "trg-small")]
     cards = [heading, *(model_card(path, load_checkpoint(path)) for path in paths if path.exists())]
     return "\n".join(cards)
