@@ -14,9 +14,10 @@ import torch
 from small_network import random_inputs, small_network
 
 from trg_ros import backends
-from trg_ros.backends import TorchBackend, make_backend, model_cache, selection
+from trg_ros.backends import TorchBackend, make_backend, model_cache, openvino_backend, selection
 from trg_ros.backends.model_cache import ModelCache, default_cache_directory
 from trg_ros.backends.openvino_backend import OpenVINOBackend, openvino_installed
+from trg_ros.backends.protocol import joined
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo, default_checkpoint_path, load_checkpoint
 from trg_ros.errors import CheckpointError, DeviceError
 from trg_ros.estimator import HeadPoseEstimator
@@ -72,6 +73,49 @@ def test_openvino_agrees_for_every_number_of_faces(variant):
         assert_agree(result, reference.infer(crops[:count], boxes[:count]), 1e-3)
         np.testing.assert_allclose(result.landmarks68_crop, everything.landmarks68_crop[:count], atol=1e-5)
         assert all(array.dtype == np.float32 for array in vars(result).values())
+
+
+@needs_openvino
+@pytest.mark.parametrize("faces", [2, 3, 4, 5, 10])
+def test_networks_of_every_size_agree(tiny, faces):
+    """What several networks for fewer faces say until the right one is compiled, it says then."""
+    backend = OpenVINOBackend(tiny, threads=1)
+    crops, boxes = crops_and_boxes(faces)
+    alone = joined([backend.infer(crops[i : i + 1], boxes[i : i + 1]) for i in range(faces)])
+    backend.prepare(faces)
+    together = backend.infer(crops, boxes)
+    assert_agree(together, alone, 1e-3)
+    np.testing.assert_allclose(together.landmarks68_crop, alone.landmarks68_crop, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("faces", "sizes"), [(1, [1]), (2, [2]), (3, [4]), (5, [4, 1]), (6, [8]), (10, [8, 2]), (32, [8] * 4)]
+)
+def test_faces_are_looked_at_in_few_networks(faces, sizes):
+    found = []
+    while faces > 0:
+        found.append(openvino_backend._size_for(faces))
+        faces -= found[-1]
+    assert found == sizes
+
+
+@needs_openvino
+def test_more_faces_do_not_wait_for_the_compiler(tiny, monkeypatch):
+    """A second face that appears must not stop the stream."""
+    backend = OpenVINOBackend(tiny, threads=1)
+    go_on = threading.Event()
+    compile_now = backend._compile
+
+    def compile_later(size):
+        assert go_on.wait(60)
+        return compile_now(size)
+
+    monkeypatch.setattr(backend, "_compile", compile_later)
+    crops, boxes = crops_and_boxes(2)
+    before = backend.infer(crops, boxes)
+    go_on.set()
+    backend.prepare(2)
+    assert_agree(backend.infer(crops, boxes), before, 1e-3)
 
 
 @needs_openvino

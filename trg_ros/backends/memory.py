@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trg_ros.backends.protocol import Backend, NetworkResult
+from trg_ros.backends.protocol import Backend, NetworkResult, joined
 from trg_ros.errors import DeviceError
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ class BatchLimit:
                 self._shrink(count, backend.device, error)
             else:
                 done += count
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        return parts[0] if len(parts) == 1 else joined(parts)
 
     def _shrink(self, count: int, device: str, error: torch.OutOfMemoryError) -> None:
         if torch.cuda.is_available():
@@ -50,12 +49,3 @@ class BatchLimit:
             ) from error
         self._most = (count + 1) // 2
         _LOG.warning("%s has no memory for %d faces at once: going on with %d", device, count, self._most)
-
-
-def _joined(parts: list[NetworkResult]) -> NetworkResult:
-    return NetworkResult(
-        *(
-            np.concatenate([getattr(part, entry.name) for part in parts])
-            for entry in dataclasses.fields(NetworkResult)
-        )
-    )

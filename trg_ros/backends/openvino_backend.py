@@ -1,4 +1,4 @@
-"""The network in OpenVINO: about twice as fast as torch on a CPU.
+"""The network in OpenVINO: more than twice as fast as torch on a CPU.
 
 It is compiled in two parts. The first makes feature maps of the crops, which is nearly all the arithmetic, in
 fp32 or bf16; the second refines landmarks and pose with them, always in fp32, because a head at one metre in
@@ -14,6 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +27,7 @@ from torch import nn
 
 import trg_ros.model
 from trg_ros.backends.model_cache import ModelCache
-from trg_ros.backends.protocol import NetworkResult
+from trg_ros.backends.protocol import NetworkResult, joined
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.errors import DeviceError
 from trg_ros.model.deploy import DeployedTRG
@@ -35,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 _PARTS = ("features", "refinement")
+#: Numbers of faces that networks are compiled for.
+_SIZES = (1, 2, 4, 8)
+#: A network may be that many times too large for the faces at hand.
+_MAX_IDLE_SHARE = 1.4
 
 
 def openvino_installed() -> bool:
@@ -58,7 +63,11 @@ def import_openvino() -> ModuleType:
 
 
 class OpenVINOBackend:
-    """OpenVINO on the CPU, for any number of faces without compiling again.
+    """OpenVINO on the CPU.
+
+    A network that is compiled for a fixed number of faces takes about half the time of one for any number.
+    That for one face is there from the start; for more faces at once others are compiled when they are first
+    needed, in the background: until they are ready, those that exist run several times.
 
     :param precision: of the feature maps: "fp32", or "bf16" where the CPU has instructions for it.
     :param threads: CPU threads; None: as many as OpenVINO finds cores.
@@ -73,24 +82,24 @@ class OpenVINOBackend:
         threads: int | None = None,
         cache: ModelCache | None = None,
     ) -> None:
-        self._openvino = import_openvino()
-        self._core = self._openvino.Core()
+        openvino = import_openvino()
+        self._core = openvino.Core()
         if precision == "bf16" and not self._has_bf16():
             raise DeviceError(
                 "backend openvino-bf16: this CPU has no bf16 instructions; use backend openvino"
             )
         self._precision = precision
-        models = (cache or ModelCache()).load_or_build(
-            _key(checkpoint, self._openvino.__version__),
+        self._threads = threads
+        self._models = (cache or ModelCache()).load_or_build(
+            _key(checkpoint, openvino.__version__),
             load=lambda folder: [self._core.read_model(folder / f"{part}.xml") for part in _PARTS],
             build=lambda: convert(checkpoint),
-            save=self._save,
+            save=_save,
         )
-        precisions = (PRECISIONS[precision], "f32")
-        requests = [self._compile(*pair, threads) for pair in zip(models, precisions, strict=True)]
-        self._features, self._refinement = requests
-        self._num_maps = checkpoint.config.iterations
         self._lock = threading.Lock()
+        self._compiler = ThreadPoolExecutor(1, "openvino compiler")
+        self._networks: dict[int, Future[_Network]] = {}
+        self._prepare(1).result()
 
     @property
     def name(self) -> str:
@@ -101,39 +110,103 @@ class OpenVINOBackend:
         return "cpu"
 
     def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
-        # The tensors are views: these two names keep their memory.
-        crops_rgb, boxes = np.ascontiguousarray(crops_rgb), np.ascontiguousarray(boxes)
+        parts, done = [], 0
         with self._lock:
-            self._features.set_input_tensor(0, self._tensor(crops_rgb))
-            self._features.infer(share_outputs=True)
-            self._refinement.set_input_tensor(0, self._tensor(boxes))
-            for index in range(1, 1 + self._num_maps):
-                self._refinement.set_input_tensor(index, self._features.get_output_tensor(index))
-            self._refinement.infer(share_outputs=True)
-            outputs = [self._refinement.get_output_tensor(i) for i in range(3)]
-            outputs.append(self._features.get_output_tensor(0))
-            return NetworkResult(*(tensor.data.copy() for tensor in outputs))
+            while done < len(crops_rgb):
+                network = self._network_for(len(crops_rgb) - done)
+                part = slice(done, done + network.size)
+                parts.append(network.infer(crops_rgb[part], boxes[part]))
+                done += network.size
+        return parts[0] if len(parts) == 1 else joined(parts)
 
-    def _tensor(self, array: NDArray) -> Any:
-        return self._openvino.Tensor(array, shared_memory=True)
+    def prepare(self, faces: int) -> None:
+        """Wait until the networks for so many faces at once are compiled."""
+        while faces > 0:
+            size = _size_for(faces)
+            self._prepare(size).result()
+            faces -= size
 
-    def _has_bf16(self) -> bool:
-        return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    def _network_for(self, faces: int) -> _Network:
+        """The best one for so many faces, or the best that is ready."""
+        wanted = self._prepare(_size_for(faces))
+        if wanted.done():
+            return wanted.result()
+        ready = [size for size, network in self._networks.items() if size <= faces and network.done()]
+        return self._networks[max(ready)].result()
 
-    def _compile(self, model: Any, precision: str, threads: int | None) -> Any:
+    def _prepare(self, size: int) -> Future[_Network]:
+        if size not in self._networks:
+            self._networks[size] = self._compiler.submit(self._compile, size)
+        return self._networks[size]
+
+    def _compile(self, size: int) -> _Network:
+        precisions = (PRECISIONS[self._precision], "f32")
+        return _Network(
+            size,
+            *(
+                self._compile_part(_fixed(model, size), precision)
+                for model, precision in zip(self._models, precisions, strict=True)
+            ),
+        )
+
+    def _compile_part(self, model: Any, precision: str) -> Any:
         options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
             # A pinned thread waits for its core while another one is idle, if the machine has other work.
             "ENABLE_CPU_PINNING": False,
         }
-        if threads is not None:
-            options["INFERENCE_NUM_THREADS"] = threads
+        if self._threads is not None:
+            options["INFERENCE_NUM_THREADS"] = self._threads
         return self._core.compile_model(model, "CPU", options).create_infer_request()
 
-    def _save(self, models: Sequence[Any], folder: Path) -> None:
-        for part, model in zip(_PARTS, models, strict=True):
-            self._openvino.save_model(model, folder / f"{part}.xml", compress_to_fp16=False)
+    def _has_bf16(self) -> bool:
+        return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class _Network:
+    """Both parts, compiled for ``size`` faces, with their inputs and outputs connected once and for all."""
+
+    def __init__(self, size: int, features: Any, refinement: Any) -> None:
+        self.size = size
+        self._features, self._refinement = features, refinement
+        num_maps = len(refinement.model_inputs) - 1
+        for index in range(1, 1 + num_maps):
+            refinement.set_input_tensor(index, features.get_output_tensor(index))
+        # Views of the runtime's own memory.
+        self._crops = features.get_input_tensor(0).data
+        self._boxes = refinement.get_input_tensor(0).data
+        self._boxes[:] = (0.0, 0.0, 1.0)
+        outputs = [refinement.get_output_tensor(index) for index in range(3)]
+        self._outputs = [tensor.data for tensor in (*outputs, features.get_output_tensor(0))]
+
+    def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
+        """As :meth:`Backend.infer` for up to ``size`` faces; what is missing is computed and left out."""
+        faces = len(crops_rgb)
+        self._crops[:faces], self._boxes[:faces] = crops_rgb, boxes
+        self._features.infer(share_outputs=True)
+        self._refinement.infer(share_outputs=True)
+        return NetworkResult(*(output[:faces].copy() for output in self._outputs))
+
+
+def _size_for(faces: int) -> int:
+    """How many of so many faces to look at at once; a little more than all of them if that is cheaper."""
+    enough = [size for size in _SIZES if faces <= size <= _MAX_IDLE_SHARE * faces]
+    return min(enough) if enough else max(size for size in _SIZES if size <= faces)
+
+
+def _fixed(model: Any, size: int) -> Any:
+    model = model.clone()
+    shapes = [source.get_partial_shape() for source in model.inputs]
+    for shape in shapes:
+        shape[0] = size
+    model.reshape(dict(enumerate(shapes)))
+    return model
+
+
+def _save(models: Sequence[Any], folder: Path) -> None:
+    for part, model in zip(_PARTS, models, strict=True):
+        import_openvino().save_model(model, folder / f"{part}.xml", compress_to_fp16=False)
 
 
 def convert(checkpoint: Checkpoint) -> list[Any]:

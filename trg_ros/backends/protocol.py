@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +37,12 @@ class NetworkResult:
             copies[entry.name] = getattr(self, entry.name).copy()
             copies[entry.name][index] = getattr(rows, entry.name)
         return NetworkResult(**copies)
+
+
+def joined(parts: Sequence[NetworkResult]) -> NetworkResult:
+    """The heads of all parts, in order."""
+    names = [entry.name for entry in dataclasses.fields(NetworkResult)]
+    return NetworkResult(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 class Backend(Protocol):
