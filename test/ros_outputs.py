@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from ros_harness import Robot
 from sensor_msgs.msg import Image, PointCloud2
@@ -26,6 +28,7 @@ OUTPUTS = {
     "headpose/landmark_cloud": PointCloud2,
     "headpose/overlay": Image,
     "/tf": TFMessage,
+    "headpose/timing": DiagnosticArray,
 }
 
 
@@ -119,11 +122,26 @@ def assert_outputs_agree(found: dict[str, Any], camera: CameraModel, image_bgr: 
         second = next(head for head in faces.heads if head.slot == 1)
         assert uncertain.pose == second.pose
     assert [head.id for head in found["headpose/faces_raw"].heads] == [head.id for head in faces.heads]
+    assert_timing_is_whole(found["headpose/timing"], header, len(faces.heads))
     overlay = found["headpose/overlay"]
     assert overlay.header == header
     drawn = image_to_bgr(overlay)
     assert drawn.shape == image_bgr.shape
     assert 0.0 < (drawn != image_bgr).any(axis=2).mean() < 0.7
+
+
+def assert_timing_is_whole(timing: DiagnosticArray, header: Header, faces: int) -> None:
+    """The steps of one image add up to the whole."""
+    assert timing.header == header
+    values = {pair.key: float(pair.value) for pair in timing.status[0].values}
+    assert values.pop("faces") == faces
+    values.pop("age (s)")
+    total = values.pop("total (s)")
+    assert list(values) == [
+        f"{step} (s)" for step in ("waiting", "decoding", "estimating", "smoothing", "publishing")
+    ]
+    assert sum(values.values()) == pytest.approx(total, abs=1e-5)
+    assert min(values.values()) >= 0.0
 
 
 def ask(robot: Robot, messages: list[Any]) -> Any:

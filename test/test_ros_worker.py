@@ -21,6 +21,7 @@ from trg_ros.ros.log import ThrottledLog
 from trg_ros.ros.mailbox import Mailbox
 from trg_ros.ros.parameters import Settings
 from trg_ros.ros.statistics import Statistics
+from trg_ros.ros.stopwatch import Stopwatch
 from trg_ros.ros.worker import Worker
 
 
@@ -153,6 +154,7 @@ def test_statistics_count_and_measure() -> None:
     assert statistics.processing_quantile(0.5) == pytest.approx(0.05)
     assert statistics.processing_quantile(1.0) == pytest.approx(0.099)
     assert statistics.age_quantile(0.5) == pytest.approx(0.1)
+    assert statistics.age_s == pytest.approx(0.196)
     statistics.problem("too dark")
     assert statistics.last_problem == "too dark"
     statistics.processed(0.1, None, 0)
@@ -185,7 +187,18 @@ def test_a_diagnostic_status_carries_its_numbers_in_order() -> None:
     ]
 
 
+def test_a_stopwatch_sums_laps_by_name() -> None:
+    now = [10.0]
+    stopwatch = Stopwatch(9.5, clock=lambda: now[0])
+    stopwatch.lap("waiting")
+    for step in (1.0, 2.0):
+        now[0] += step
+        stopwatch.lap("publishing")
+    assert stopwatch.laps_s == {"waiting": 0.5, "publishing": 3.0}
+    assert stopwatch.total_s == 3.5
+
+
 def test_rates_are_per_second_since_the_last_look() -> None:
     rates = Rates()
-    assert rates.update(10.0, 5, 3) == (0.0, 0.0)
-    assert rates.update(12.0, 65, 43) == (30.0, 20.0)
+    assert rates.update(10.0, 5, 3) == [0.0, 0.0]
+    assert rates.update(12.0, 65, 43) == [30.0, 20.0]

@@ -32,9 +32,11 @@ class Finding:
 
 
 class Searcher(Protocol):
-    """What a tracker asks for faces. ``detections``: how many images were searched."""
+    """What a tracker asks for faces."""
 
-    detections: int
+    @property
+    def detections(self) -> int:
+        """How many images were searched."""
 
     @property
     def available(self) -> bool:

@@ -11,7 +11,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
     from rclpy.node import Node
+    from rclpy.time import Time as RosTime
 
+    from trg_ros.ros.frame import FrameResult
     from trg_ros.ros.inputs import Inputs
     from trg_ros.ros.intrinsics import IntrinsicsStore
     from trg_ros.ros.parameters import Settings
@@ -82,17 +84,25 @@ class Rates:
     """Counts per second between two looks."""
 
     _last_s: float = math.nan
-    _received: int = 0
-    _processed: int = 0
+    _counts: tuple[int, ...] = ()
 
-    def update(self, now_s: float, received: int, processed: int) -> tuple[float, float]:
-        """(received, processed) per second since the last call; 0 at the first."""
+    def update(self, now_s: float, *counts: int) -> list[float]:
+        """For each count its growth per second since the last call; 0 at the first."""
         elapsed = now_s - self._last_s
-        rates = (0.0, 0.0)
+        rates = [0.0] * len(counts)
         if elapsed > 0.0:
-            rates = (received - self._received) / elapsed, (processed - self._processed) / elapsed
-        self._last_s, self._received, self._processed = now_s, received, processed
+            rates = [(new - old) / elapsed for new, old in zip(counts, self._counts, strict=True)]
+        self._last_s, self._counts = now_s, counts
         return rates
+
+
+def gpu_memory_mb(device: str) -> float:
+    """What this process holds of the GPU's memory; NaN on a CPU."""
+    if not device.startswith("cuda"):
+        return math.nan
+    import torch
+
+    return torch.cuda.memory_reserved(device) / 1e6
 
 
 def diagnostic_array(
@@ -108,6 +118,20 @@ def diagnostic_array(
     )
     array = DiagnosticArray(status=[status])
     array.header.stamp = stamp
+    return array
+
+
+def timing_array(result: FrameResult, now: RosTime, node: str) -> DiagnosticArray:
+    """Where the time of one image went: seconds per step, and its age, with the image's stamp and frame."""
+    laps = {f"{name} (s)": f"{seconds:.6f}" for name, seconds in result.stopwatch.laps_s.items()}
+    values: dict[str, object] = {**laps, "total (s)": f"{result.stopwatch.total_s:.6f}"}
+    stamp = result.header.stamp
+    if stamp.sec or stamp.nanosec:
+        age_s = 1e-9 * (now.nanoseconds - 1_000_000_000 * stamp.sec - stamp.nanosec)
+        values["age (s)"] = f"{age_s:.6f}"
+    values["faces"] = len(result.heads)
+    array = diagnostic_array(stamp, f"{node}: timing", DiagnosticStatus.OK, "", "", values)
+    array.header.frame_id = result.header.frame_id
     return array
 
 

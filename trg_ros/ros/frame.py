@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from std_msgs.msg import Header
+
+from trg_ros.ros.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from trg_ros.camera import CameraModel
@@ -42,3 +44,5 @@ class FrameResult:
     """Name of the weights."""
     raw_heads: Sequence[TrackedHead] = ()
     """`heads` as they were measured, before any smoothing."""
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    """Runs since the image arrived."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from trg_ros.detection import FaceDetector, make_detector
 from trg_ros.estimator import HeadPoseEstimator
+from trg_ros.ros.guarded_searcher import GuardedSearcher
+from trg_ros.ros.log import ThrottledLog
 from trg_ros.ros.parameters import Settings
+from trg_ros.ros.statistics import Statistics
 from trg_ros.searching import BackgroundSearcher
 from trg_ros.tracking import HeadTracker
 
@@ -20,17 +23,20 @@ def load_estimator(settings: Settings) -> HeadPoseEstimator:
         backend=settings.backend,
         detector=_detector(settings),
         threads=settings.threads or None,
+        pose_source=settings.pose_source,
     )
 
 
-def make_tracker(estimator: HeadPoseEstimator, settings: Settings) -> HeadTracker:
-    """A tracker without tracks, whose detector doesn't hold up those who are tracked."""
+def make_tracker(
+    estimator: HeadPoseEstimator, settings: Settings, statistics: Statistics, log: ThrottledLog
+) -> HeadTracker:
+    """A tracker without tracks. Its detector may be slow or fail without harm to those who are tracked."""
     return HeadTracker(
         estimator,
         detection_interval=settings.detection_interval,
         max_faces=settings.max_faces,
         min_score=settings.min_score,
-        searcher=BackgroundSearcher(estimator),
+        searcher=GuardedSearcher(BackgroundSearcher(estimator), statistics, log),
     )
 
 

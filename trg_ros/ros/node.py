@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -18,42 +17,22 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from trg_ros.errors import TrgRosError
-from trg_ros.ros.diagnostics import Rates, diagnostic_array, judge, missing_inputs
-from trg_ros.ros.frame import Frame
-from trg_ros.ros.inputs import Inputs
-from trg_ros.ros.intrinsics import IntrinsicsStore
+from trg_ros.ros.diagnostics import diagnostic_array
 from trg_ros.ros.log import ThrottledLog
-from trg_ros.ros.mailbox import Mailbox
 from trg_ros.ros.parameters import Settings
 from trg_ros.ros.runner import run
 from trg_ros.ros.services import Services
-from trg_ros.ros.statistics import Statistics
-from trg_ros.ros.worker import Worker
 
 if TYPE_CHECKING:
     from rclpy.parameter import Parameter
 
     from trg_ros.estimator import HeadPoseEstimator
+    from trg_ros.ros.active import Active
     from trg_ros.ros.pipeline import Pipeline
     from trg_ros.ros.publishers import Outputs
-    from trg_ros.ros.smoothing import FixedFrame
 
 _POLL_S = 0.2
 """How soon a new subscriber is noticed where matched events don't tell (/tf, Humble)."""
-
-
-@dataclass
-class _Running:
-    """What exists only while the node is active."""
-
-    inputs: Inputs
-    intrinsics: IntrinsicsStore
-    mailbox: Mailbox[Frame]
-    worker: Worker
-    pipeline: Pipeline
-    fixed_frame: FixedFrame | None
-    statistics: Statistics = field(default_factory=Statistics)
-    rates: Rates = field(default_factory=Rates)
 
 
 class HeadPoseNode(LifecycleNode):
@@ -66,7 +45,7 @@ class HeadPoseNode(LifecycleNode):
         # Before anything can fail: rclpy destroys a half-made node, too.
         self.estimator: HeadPoseEstimator | None = None
         self.outputs: Outputs | None = None
-        self._running: _Running | None = None
+        self._running: Active | None = None
         self._trouble = ""
         super().__init__("headpose", **node_options)
         self.settings = Settings.declare(self)
@@ -149,34 +128,12 @@ class HeadPoseNode(LifecycleNode):
         )
 
     def _activate(self) -> None:
-        from trg_ros.ros.loading import make_tracker
-        from trg_ros.ros.pipeline import Pipeline
-        from trg_ros.ros.smoothing import FixedFrame, Smoothing
+        from trg_ros.ros.active import Active
 
         if self.estimator is None or self.outputs is None:
             raise RuntimeError("activated without being configured")
-        statistics, mailbox = Statistics(), Mailbox[Frame]()
-        intrinsics = IntrinsicsStore(self.resolve_topic_name("camera_info"))
-        tracker = make_tracker(self.estimator, self.settings)
-        fixed_frame = None
-        if self.settings.filtering_frame:
-            fixed_frame = FixedFrame(self, self.settings.filtering_frame)
-        pipeline = Pipeline(
-            self.estimator,
-            tracker,
-            intrinsics,
-            self.outputs,
-            statistics,
-            self._log,
-            self._ros_time_s,
-            Smoothing(fixed_frame, self._log),
-        )
-        worker = Worker(
-            mailbox, pipeline.process, lambda: self.settings, statistics, self._log, pipeline.idle
-        )
-        inputs = Inputs(self, self.settings, mailbox, intrinsics, statistics)
-        self._running = _Running(inputs, intrinsics, mailbox, worker, pipeline, fixed_frame, statistics)
-        worker.start()
+        self._running = Active.start(self, self.estimator, self.outputs, self._log, lambda: self.settings)
+        inputs = self._running.inputs
         self.get_logger().info(
             f"waiting for images on {inputs.image_topic}, calibration on {inputs.camera_info_topic}; "
             "both are subscribed to while somebody listens to an output"
@@ -185,16 +142,8 @@ class HeadPoseNode(LifecycleNode):
 
     def _deactivate(self) -> None:
         running, self._running = self._running, None
-        if running is None:
-            return
-        running.inputs.close()
-        if not running.worker.stop():
-            self.get_logger().error("the worker is stuck in an image; its thread is left behind")
-        elif self.context.ok():
-            running.pipeline.reset()
-        running.pipeline.close()
-        if running.fixed_frame is not None:
-            running.fixed_frame.close()
+        if running is not None:
+            running.stop()
 
     def _release(self) -> None:
         if self.outputs is not None:
@@ -217,9 +166,6 @@ class HeadPoseNode(LifecycleNode):
     def _pipeline(self) -> Pipeline | None:
         return None if self._running is None else self._running.pipeline
 
-    def _ros_time_s(self) -> float:
-        return float(self.get_clock().now().nanoseconds) * 1e-9
-
     def _on_parameters(self, changes: list[Parameter[Any]]) -> SetParametersResult:
         reason = self.settings.reason_to_refuse(changes, configured=self.outputs is not None)
         if reason:
@@ -228,10 +174,8 @@ class HeadPoseNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _follow_demand(self) -> None:
-        """Subscribe to images exactly while somebody listens to a result."""
-        running = self._running
-        if running is not None and self.outputs is not None:
-            running.inputs.refresh(wanted=bool(self.outputs.wanted(self.settings)))
+        if self._running is not None:
+            self._running.follow_demand()
 
     def _report(self) -> None:
         hardware = "" if self.estimator is None else str(self.estimator.device)
@@ -248,47 +192,12 @@ class HeadPoseNode(LifecycleNode):
         )
 
     def _status(self) -> tuple[bytes, str, dict[str, object]]:
-        running, estimator = self._running, self.estimator
-        if running is None or estimator is None or self.outputs is None:
-            if self._trouble:
-                self._log.error("trouble", self._trouble)
-                return DiagnosticStatus.ERROR, self._trouble, {}
-            return DiagnosticStatus.OK, "not active", {}
-        missing = missing_inputs(self, running.inputs, running.intrinsics, running.statistics, self.settings)
-        for item in missing:
-            self._log.warn(f"missing {item.name}", item.fix)
-        level, message = judge(missing, running.statistics.last_problem, running.inputs.is_open)
-        return level, message, self._numbers(running, estimator, [item.name for item in missing])
-
-    def _numbers(
-        self, running: _Running, estimator: HeadPoseEstimator, missing: list[str]
-    ) -> dict[str, object]:
-        statistics = running.statistics
-        received, processed = statistics.get("received"), statistics.get("processed")
-        input_rate, output_rate = running.rates.update(time.monotonic(), received, processed)
-        return {
-            "input rate (Hz)": input_rate,
-            "processed rate (Hz)": output_rate,
-            "images received": received,
-            "images processed": processed,
-            "images dropped": running.mailbox.dropped,
-            "images repeated": statistics.get("repeated"),
-            "images refused": statistics.get("refused"),
-            "images failed": statistics.get("failed"),
-            "time jumps": statistics.get("resets"),
-            "processing p50 (s)": statistics.processing_quantile(0.5),
-            "processing p95 (s)": statistics.processing_quantile(0.95),
-            "latency p50 (s)": statistics.age_quantile(0.5),
-            "latency p95 (s)": statistics.age_quantile(0.95),
-            "faces": statistics.faces,
-            "forward passes": estimator.forward_passes,
-            "detector runs": running.pipeline.detections,
-            "outputs wanted": ", ".join(self.outputs.wanted(self.settings)) if self.outputs else "",
-            "missing inputs": ", ".join(missing),
-            "device": str(estimator.device),
-            "backend": estimator.backend_name,
-            "checkpoint": estimator.checkpoint.info.name,
-        }
+        if self._running is not None:
+            return self._running.status()
+        if self._trouble:
+            self._log.error("trouble", self._trouble)
+            return DiagnosticStatus.ERROR, self._trouble, {}
+        return DiagnosticStatus.OK, "not active", {}
 
 
 def main(args: list[str] | None = None) -> int:

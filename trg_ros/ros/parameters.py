@@ -19,6 +19,11 @@ class Settings(ParameterTable):
         pattern=r"auto|cpu|cuda(:[0-9]{1,3})?",
     )
     backend: str = parameter("auto", "What runs the network; auto picks the fastest there is.")
+    pose_source: str = parameter(
+        "trg",
+        "What the pose comes from: trg, or pnp, the landmarks-then-PnP baseline with the same network.",
+        choices=("trg", "pnp"),
+    )
     threads: int = parameter(0, "CPU threads of the network; 0: the library's choice.", low=0, high=256)
     detector: str = parameter(
         "auto",

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from trg_ros.errors import CameraError, TrgRosError
 from trg_ros.ros.boxes import boxes_from_message
 from trg_ros.ros.conversions import compressed_to_bgr, image_to_bgr
 from trg_ros.ros.frame import Frame, FrameResult
+from trg_ros.ros.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from trg_ros.estimator import HeadPoseEstimator
@@ -33,64 +35,57 @@ _GAP_S = 2.0
 """Without images for that long (nobody listened, the camera paused) nothing that was known holds any more."""
 
 
+@dataclass
 class Pipeline:
     """Estimates the heads of one image after the other. Not thread safe: one worker calls it."""
 
-    def __init__(
-        self,
-        estimator: HeadPoseEstimator,
-        tracker: HeadTracker,
-        intrinsics: IntrinsicsStore,
-        outputs: Outputs,
-        statistics: Statistics,
-        log: ThrottledLog,
-        ros_time_s: Callable[[], float],
-        smoothing: Smoothing,
-    ) -> None:
-        self._estimator = estimator
-        self._tracker = tracker
-        self._intrinsics = intrinsics
-        self._outputs = outputs
-        self._statistics = statistics
-        self._log = log
-        self._ros_time_s = ros_time_s
-        self._smoothing = smoothing
-        self._stamp_s: float | None = None
-        self._newest_s = -math.inf  # of the steady clock
-        self._reset_requested = threading.Event()
+    estimator: HeadPoseEstimator
+    tracker: HeadTracker
+    intrinsics: IntrinsicsStore
+    outputs: Outputs
+    statistics: Statistics
+    log: ThrottledLog
+    ros_time_s: Callable[[], float]
+    smoothing: Smoothing
+    _stamp_s: float | None = None
+    _newest_s: float = -math.inf  # of the steady clock
+    _reset_requested: threading.Event = field(default_factory=threading.Event)
 
     def process(self, frame: Frame, settings: Settings) -> None:
         """Publish what one image shows; an image that can't be used is counted and complained about."""
         self._newest_s = time.monotonic()
         self._reset_if_requested()
-        if not self._outputs.wanted(settings):
+        if not self.outputs.wanted(settings):
             return
-        started_s = time.monotonic()
+        stopwatch = Stopwatch(frame.arrived_s)
+        stopwatch.lap("waiting")
         stamp_s = self._accept_stamp(frame)
         if stamp_s is None:
-            self._statistics.count("repeated")
+            self.statistics.count("repeated")
             return
         try:
-            result = self._estimate(frame, stamp_s, settings)
+            result = self._estimate(frame, stamp_s, settings, stopwatch)
         except CameraError as error:
             self._refuse(str(error))
-            if self._intrinsics.received:  # otherwise it is among the missing inputs of diagnostics.py
-                self._log.warn("camera_info", str(error), _GRACE_S)
+            if self.intrinsics.received:  # otherwise it is among the missing inputs of diagnostics.py
+                self.log.warn("camera_info", str(error), _GRACE_S)
             return
         except TrgRosError as error:
             self._refuse(str(error))
-            self._log.warn("image", f"image skipped: {error}")
+            self.log.warn("image", f"image skipped: {error}")
             return
-        self._outputs.publish(result, settings)
+        self.outputs.publish(result, settings)
         stamped = bool(result.header.stamp.sec or result.header.stamp.nanosec)
-        age_s = self._ros_time_s() - stamp_s if stamped else None
-        self._statistics.processed(time.monotonic() - started_s, age_s, len(result.heads))
+        age_s = self.ros_time_s() - stamp_s if stamped else None
+        stopwatch.lap("publishing")
+        processing_s = stopwatch.total_s - stopwatch.laps_s["waiting"]
+        self.statistics.processed(processing_s, age_s, len(result.heads))
 
     def idle(self) -> None:
         """No image came for a while: what viewers still show is over."""
         self._reset_if_requested()
         if time.monotonic() - self._newest_s > _GAP_S:
-            self._outputs.clear()
+            self.outputs.clear()
 
     def request_reset(self) -> None:
         """Forget all tracks before the next image. From any thread."""
@@ -98,7 +93,7 @@ class Pipeline:
 
     def search(self, on: bool) -> None:
         """Whether to look for faces that aren't tracked yet. From any thread."""
-        self._tracker.searching = on
+        self.tracker.searching = on
 
     def _reset_if_requested(self) -> None:
         if self._reset_requested.is_set():
@@ -107,25 +102,25 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget all tracks, and take back what viewers still show."""
-        self._tracker.reset()
-        self._smoothing.reset()
-        self._outputs.clear()
+        self.tracker.reset()
+        self.smoothing.reset()
+        self.outputs.clear()
         self._stamp_s = None
 
     def close(self) -> None:
         """Give the detector's thread back."""
-        self._tracker.close()
+        self.tracker.close()
 
     @property
     def detections(self) -> int:
         """How many images were searched for faces. From any thread."""
-        return self._tracker.detections
+        return self.tracker.detections
 
     def _accept_stamp(self, frame: Frame) -> float | None:
         """The image's time in seconds, None if it was seen already. Going back in time starts afresh."""
         stamp = frame.message.header.stamp
         if not (stamp.sec or stamp.nanosec):
-            self._log.warn(
+            self.log.warn(
                 "stamp",
                 "images have stamp zero: no TF is published for them, and time between them is "
                 "measured on arrival; let the camera driver stamp its images",
@@ -135,31 +130,36 @@ class Pipeline:
         if stamp_s == self._stamp_s:
             return None
         if self._stamp_s is not None and stamp_s < self._stamp_s:
-            self._log.warn(
+            self.log.warn(
                 "jump",
                 f"image time went back by {self._stamp_s - stamp_s:.3f} s (a looped bag?): tracks start "
                 "afresh",
             )
-            self._statistics.count("resets")
+            self.statistics.count("resets")
             self.reset()
         elif self._stamp_s is not None and stamp_s > self._stamp_s + _GAP_S:
-            self._tracker.reset()
+            self.tracker.reset()
         self._stamp_s = stamp_s
         return stamp_s
 
-    def _estimate(self, frame: Frame, stamp_s: float, settings: Settings) -> FrameResult:
+    def _estimate(
+        self, frame: Frame, stamp_s: float, settings: Settings, stopwatch: Stopwatch
+    ) -> FrameResult:
         message = frame.message
         image_bgr = image_to_bgr(message) if hasattr(message, "encoding") else compressed_to_bgr(message)
         height, width = image_bgr.shape[:2]
         frame_id = message.header.frame_id
-        intrinsics = self._intrinsics.for_image(message.header, width, height, settings, time.monotonic())
-        self._log.settled("camera_info")
+        intrinsics = self.intrinsics.for_image(message.header, width, height, settings, time.monotonic())
+        self.log.settled("camera_info")
         boxes, scores = (None, None) if frame.boxes is None else boxes_from_message(frame.boxes)
-        tracked = self._tracker.update(image_bgr, intrinsics.camera, stamp_s, boxes=boxes, scores=scores)
+        stopwatch.lap("decoding")
+        tracked = self.tracker.update(image_bgr, intrinsics.camera, stamp_s, boxes=boxes, scores=scores)
+        stopwatch.lap("estimating")
         # A pose that can't be right is not published: NaN would stay in every tf2 buffer that hears it.
         raw = [one for one in tracked if np.isfinite(one.head.camera_T_face).all()]
         header = Header(stamp=message.header.stamp, frame_id=frame_id or intrinsics.frame_id)
-        heads = self._smoothing.apply(raw, intrinsics.camera, header, stamp_s, settings)
+        heads = self.smoothing.apply(raw, intrinsics.camera, header, stamp_s, settings)
+        stopwatch.lap("smoothing")
         self._explain(header, intrinsics)
         return FrameResult(
             header,
@@ -167,23 +167,24 @@ class Pipeline:
             intrinsics.camera,
             heads,
             intrinsics.assumed,
-            self._estimator.checkpoint.info.name,
+            self.estimator.checkpoint.info.name,
             raw,
+            stopwatch,
         )
 
     def _explain(self, header: Header, intrinsics: Intrinsics) -> None:
         if intrinsics.warning:
-            self._log.warn("intrinsics", intrinsics.warning, _GRACE_S)
+            self.log.warn("intrinsics", intrinsics.warning, _GRACE_S)
         else:
-            self._log.settled("intrinsics")
+            self.log.settled("intrinsics")
         if not header.frame_id:
-            self._log.warn(
+            self.log.warn(
                 "frame_id",
                 "neither the image nor its camera_info has a frame_id: no TF is published; set the "
                 "camera driver's frame_id to the camera's optical frame",
             )
 
     def _refuse(self, text: str) -> None:
-        self._statistics.count("refused")
-        self._statistics.problem(text)
-        self._outputs.clear()
+        self.statistics.count("refused")
+        self.statistics.problem(text)
+        self.outputs.clear()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
@@ -16,6 +17,7 @@ from visualization_msgs.msg import MarkerArray
 
 from trg_ros.msg import HeadPoseArray
 from trg_ros.ros.conversions import image_message
+from trg_ros.ros.diagnostics import timing_array
 from trg_ros.ros.frame import FrameResult
 from trg_ros.ros.hri import HriOutput
 from trg_ros.ros.markers import FaceMarkers
@@ -140,6 +142,19 @@ class _TransformsOutput:
         pass
 
 
+class _TimingOutput(_TopicOutput):
+    """Where the time of each image went; the last output, so that it knows about the others."""
+
+    def __init__(self, publisher: Publisher[Any], node: Node) -> None:
+        super().__init__(publisher)
+        self._node = node
+
+    def publish(self, result: FrameResult, settings: Settings) -> None:
+        result.stopwatch.lap("publishing")
+        now, name = self._node.get_clock().now(), self._node.get_fully_qualified_name()
+        self._publisher.publish(timing_array(result, now, name))
+
+
 class Outputs:
     """All outputs of a node. Create and destroy it on the executor's thread."""
 
@@ -172,6 +187,7 @@ class Outputs:
         self._hri = self._make_hri()
         if self._hri is not None:
             self.all["hri"] = self._hri
+        self.all["timing"] = _TimingOutput(self._create(DiagnosticArray, "~/timing"), node)
 
     def _make_hri(self) -> HriOutput | None:
         try:

@@ -17,6 +17,8 @@ class Statistics:
     clock: Callable[[], float] = time.monotonic
     window: int = 300
     """Latencies and ages are over that many images."""
+    detector_problem: str = ""
+    """Why faces are not looked for; empty when the detector works."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _counts: dict[str, int] = field(default_factory=dict)
     _processing: deque[float] = field(init=False)
@@ -80,6 +82,12 @@ class Statistics:
         """Seconds an image takes, quantile q in 0 .. 1; NaN before the first."""
         with self._lock:
             return _quantile(self._processing, q)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds from the newest image's stamp to its results; NaN without stamps."""
+        with self._lock:
+            return self._ages[-1] if self._ages else math.nan
 
     def age_quantile(self, q: float) -> float:
         """Seconds from an image's stamp to its results, quantile q in 0 .. 1; NaN without stamps."""
