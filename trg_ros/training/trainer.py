@@ -215,7 +215,7 @@ class Trainer:
         save_state(self.output / STATE_NAME, state)
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        if saved["model_config"] != self.config.model.to_dict():
+        if TRGConfig.from_dict(saved["model_config"]) != self.config.model:
             raise CheckpointError(
                 f"{self.output / STATE_NAME} is of another model configuration; choose another output"
             )
