@@ -72,6 +72,7 @@ class Augmenter:
     :param size: side of the crops in pixels.
     :param flip: (V,) landmark on the other side of the face. :param landmarks68: (68,) landmark indices.
     :param backgrounds: (B, H, W, 3) uint8 RGB patches.
+    :param view: side of a picture over that of the face's box; more than 1 shows what is around it.
     """
 
     def __init__(
@@ -81,8 +82,10 @@ class Augmenter:
         landmarks68: np.ndarray,
         backgrounds: np.ndarray,
         config: AugmentationConfig,
+        view: float = 1.0,
     ) -> None:
         self.size, self.config = size, config
+        self._view, self._face = view, size / view
         self._flip, self._landmarks68, self._backgrounds = flip, landmarks68, backgrounds
 
     def __call__(self, samples: RenderedSamples, rng: np.random.Generator) -> TrainingBatch:
@@ -98,6 +101,7 @@ class Augmenter:
             turn = np.where(settled[:, None, None], facing, turn)
         rotation, translation = turn @ rotation, np.einsum("nij,nj->ni", turn, translation)
         box = self._jitter(trg_boxes(points68 @ turn.transpose(0, 2, 1)), settled, rng)
+        box[:, 2] *= self._view
         maps = self._head_maps(samples, box, turn, mirrored)
         crops = np.empty((count, self.size, self.size, 3), np.uint8)
         occluded = np.zeros(count, bool)
@@ -172,7 +176,8 @@ class Augmenter:
         occluded = bool(rng.random() < 0.28 * self.config.photometric)
         if occluded:
             texture = self._backgrounds[rng.integers(len(self._backgrounds))]
-            pixel_kernels.occlude(image, _draw_occluders(self.size, texture.shape[0], rng), texture)
+            rows = _draw_occluders(self._face, self.size / 2, texture.shape[0], rng)
+            pixel_kernels.occlude(image, rows, texture)
         if rng.random() < 0.25 * self.config.photometric:
             angle = rng.uniform(0, 2 * math.pi)
             pixel_kernels.light_gradient(
@@ -183,7 +188,7 @@ class Augmenter:
                 rng.uniform(2, 30),
                 rng.uniform(0.1, 0.6),
             )
-        image = _blur(image, self.config.photometric, rng)
+        image = _blur(image, self._face, self.config.photometric, rng)
         out = _develop(image, self.config.photometric, rng)
         if rng.random() < 0.25 * self.config.photometric:
             encoded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(20, 90))])[1]
@@ -233,10 +238,13 @@ def _background_map(source: int, size: int, rng: np.random.Generator) -> np.ndar
     return np.array([[scale, 0, left], [0, scale, top]], np.float32)
 
 
-def _draw_occluders(size: int, texture: int, rng: np.random.Generator) -> np.ndarray:
-    """One or two objects, or a hand (palm and fingers), more often near the border of the face than on it."""
+def _draw_occluders(size: float, middle: float, texture: int, rng: np.random.Generator) -> np.ndarray:
+    """One or two objects, or a hand (palm and fingers), more often near the border of the face than on it.
+
+    :param size: side of the face's box. :param middle: x and y of its centre; pixels both.
+    """
     angle, radius = rng.uniform(0, 2 * math.pi), size * rng.uniform(0.08, 0.6)
-    x, y = size / 2 + math.cos(angle) * radius, size / 2 + math.sin(angle) * radius
+    x, y = middle + math.cos(angle) * radius, middle + math.sin(angle) * radius
     skin = np.array([225, 170, 130]) * rng.uniform(0.2, 1.1) * rng.uniform(0.9, 1.1, 3)
     soft = rng.uniform(0.7, 2.5)
     offset = rng.uniform(0.2, 0.8, 2) * texture
@@ -266,10 +274,11 @@ def _draw_occluders(size: int, texture: int, rng: np.random.Generator) -> np.nda
     return np.array(rows, np.float32).reshape(-1, pixel_kernels.OCCLUDER_COLUMNS)
 
 
-def _blur(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+def _blur(image: np.ndarray, face: float, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Defocus, low resolution, motion; ``face`` is the side of the face's box in pixels."""
     size = image.shape[0]
     if rng.random() < 0.3 * strength:
-        sigma = rng.uniform(0.3, 1.6) * size / 80
+        sigma = rng.uniform(0.3, 1.6) * face / 80
         reach = 2 * math.ceil(2.2 * sigma) + 1
         image = cv2.GaussianBlur(image, (reach, reach), sigma)
     if rng.random() < 0.18 * strength:
@@ -277,7 +286,7 @@ def _blur(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.nd
         image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
     if rng.random() < 0.08 * strength:
-        reach = int(rng.integers(3, max(4, size // 9)))
+        reach = int(rng.integers(3, max(4, int(face // 9))))
         kernel = np.zeros((reach, reach), np.float32)
         angle, half = rng.uniform(0, math.pi), reach / 2
         dx, dy = half * math.cos(angle), half * math.sin(angle)
