@@ -17,7 +17,8 @@ from trg_ros.cli import main
 from trg_ros.errors import CheckpointError, InputError
 from trg_ros.evaluation.protocol import NetworkPredictor, evaluate_dataset, summarise_protocol
 from trg_ros.release_import import tensor_names
-from trg_ros.training.paper import PaperTrainer, load_backbone
+from trg_ros.training.backbone import load_backbone
+from trg_ros.training.paper import PaperTrainer
 from trg_ros.training.paper_config import PaperConfig, paper_config_from_dict, read_recipe
 from trg_ros.training.state import load_state
 

@@ -4,20 +4,33 @@ import argparse
 import logging
 from pathlib import Path
 
+from trg_ros.errors import InputError
+
 HELP = "train variants of the network and compare them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("plan", metavar="PLAN.yaml", help="base, tests and variants; see config/ablation/")
-    parser.add_argument("--out", default="ablation", metavar="DIR", help="for ablation.md and ablation.json")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("plan", nargs="?", metavar="PLAN.yaml", help="base, tests and variants of your own")
+    what.add_argument("--data", choices=["synthetic"], help="the paper's variants on rendered heads")
+    parser.add_argument("--train", metavar="FOLDER", help="training data, instead of the plan's folder")
+    parser.add_argument("--held-out", metavar="FOLDER", help="test data, instead of the plan's folder")
+    parser.add_argument("--out", default="ablation", metavar="DIR", help="for ablation.md, .json and .png")
     parser.add_argument("--steps", type=int, metavar="N", help="train every variant for N steps")
+    parser.add_argument("--seed", type=int, metavar="N", help="of weights, order and augmentation")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="TITLE", help="these variants, and the first (repeat)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    from trg_ros.training.ablation import load_plan, run_plan, table
+    from trg_ros.training.ablation import PLANS, load_plan, run_plan, table, with_folders
     from trg_ros.training.paper import distributed
 
+    if args.steps is not None and args.steps < 1:
+        raise InputError(f"--steps {args.steps}: it must be at least 1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    plan = load_plan(args.plan, args.steps)
+    path = args.plan or PLANS / f"{args.data}.yaml"
+    plan = with_folders(load_plan(path, args.steps, args.seed, args.only), args.train, args.held_out)
     print(table(run_plan(plan, Path(args.out), distributed()[2])), end="")
     return 0

@@ -94,6 +94,22 @@ class MicroBatches(Dataset):
         return int(self._order[1][place])
 
 
+class KeptBatches:
+    """The same micro-batches in memory, for runs that train on them one after the other."""
+
+    def __init__(self, batches: MicroBatches) -> None:
+        self._batches = batches
+        self._kept: dict[int, Batch] = {}
+
+    def load(self, numbers: Sequence[int], workers: int = 0) -> Iterator[Batch]:
+        """As `MicroBatches.load`; only those that nobody asked for yet are made."""
+        fresh = self._batches.load([number for number in numbers if number not in self._kept], workers)
+        for number in numbers:
+            if number not in self._kept:
+                self._kept[number] = next(fresh)
+            yield self._kept[number]
+
+
 class _Keys:
     """The keys of micro-batches, each made when its turn comes: all of a long run would fill the memory."""
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from trg_ros.checkpoint import Checkpoint
+from trg_ros.datasets.batches import KeptBatches, MicroBatches
 from trg_ros.errors import InputError
+from trg_ros.evaluation.ablation_table import Results, plot, table
 from trg_ros.evaluation.protocol import NetworkPredictor, evaluate_dataset, summarise_protocol
 from trg_ros.recording import writing_to
 from trg_ros.training.config import _build
 from trg_ros.training.paper import PaperTrainer, open_source
 from trg_ros.training.paper_config import PaperConfig, SourceConfig, paper_config_from_dict
 
-COLUMNS = {"landmarks_mean": "landmarks mm", "mae_r": "MAE_r °", "mae_t": "MAE_t mm", "add": "ADD mm"}
+PLANS = Path(__file__).parent / "plans"
+MEASURED_NAME = "measured.json"
 _SECTIONS = ("model", "loss", "augmentation")
-
-Results = dict[str, dict[str, dict[str, float]]]
-"""Variant -> test set -> the protocol's summary."""
+_FOR_BATCHES = ("data", "shares", "augmentation", "seed", "micro_batch")
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,25 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train and what to test on."""
+    """What to train and what to test on.
+
+    keep_batches  in memory: all variants see the same ones, made once; they have to fit.
+    pretrain      a run before all others, whose maps they start from.
+    """
 
     variants: tuple[Variant, ...]
     tests: dict[str, SourceConfig]
+    keep_batches: bool = False
+    pretrain: PaperConfig | None = None
 
 
-def load_plan(path: Path | str, steps: int | None = None) -> Plan:
-    """Read a YAML file with base, tests and variants; see config/ablation/.
+def load_plan(
+    path: Path | str, steps: int | None = None, seed: int | None = None, only: Sequence[str] = ()
+) -> Plan:
+    """Read a YAML file with base, tests and variants; `plans/synthetic.yaml` shows how.
 
-    :param steps: instead of the file's.
+    :param steps: and seed: instead of the file's. A seed has a folder of its own for its runs.
+    :param only: these variants, besides the first one.
     :raises InputError: naming what is missing or unusable.
     """
     try:
@@ -58,44 +69,87 @@ def load_plan(path: Path | str, steps: int | None = None) -> Plan:
     if missing:
         raise InputError(f"{path} lacks {missing[0]!r}; it needs base, tests and variants")
     base = {**raw["base"], **({"steps": steps} if steps else {})}
+    if seed is not None:
+        base |= {"seed": seed, "output": str(Path(str(base.get("output", "ablation"))) / f"seed_{seed}")}
+    pretrain = _variant(base, "pretrained maps", raw["pretrain"]).config if raw.get("pretrain") else None
+    if pretrain is not None:
+        base["backbone"] = str(Path(pretrain.output) / f"{pretrain.name}.safetensors")
     variants = tuple(_variant(base, title, changes or {}) for title, changes in raw["variants"].items())
     if variants[0].pnp:
         raise InputError(
             f"{path}: the first variant can't be pnp: there is nothing before it to take landmarks of"
         )
     tests = {title: _build(SourceConfig, source, f"{path}: tests") for title, source in raw["tests"].items()}
-    return Plan(variants, tests)
+    return Plan(_chosen(variants, only), tests, bool(raw.get("keep_batches")), pretrain)
+
+
+def with_folders(plan: Plan, train: str | None, held_out: str | None) -> Plan:
+    """The plan with another folder of training, or of test data."""
+    variants, pretrain = plan.variants, plan.pretrain
+    if train is not None:
+        data = tuple(replace(source, root=train) for source in variants[0].config.data)
+        variants = tuple(replace(v, config=replace(v.config, data=data)) for v in variants)
+        pretrain = replace(pretrain, data=data) if pretrain else None
+    tests = plan.tests
+    if held_out is not None:
+        tests = {title: replace(source, root=held_out) for title, source in tests.items()}
+    return replace(plan, variants=variants, tests=tests, pretrain=pretrain)
 
 
 def run_plan(plan: Plan, out: Path, device: str) -> Results:
-    """Train and measure every variant; the table in `out` grows by each. Finished runs are not repeated."""
+    """Train and measure every variant; the table in `out` grows by each. What is finished is not repeated."""
     results: Results = {}
-    first: Checkpoint | None = None
+    kept: dict[str, KeptBatches] = {}
+    if plan.pretrain is not None:
+        _trained(plan, plan.pretrain, kept, device)
     for variant in plan.variants:
-        if variant.pnp and first is not None:
-            results[variant.title] = _measure(first, plan.tests, device, "pnp")
-        else:
-            trainer = PaperTrainer(variant.config, device=device)
-            trainer.run()
-            checkpoint = trainer.checkpoint()
-            first = first or checkpoint
-            results[variant.title] = _measure(checkpoint, plan.tests, device, "trg")
+        results[variant.title] = _result(plan, variant, kept, device)
         with writing_to(out):
             out.mkdir(parents=True, exist_ok=True)
             (out / "ablation.json").write_text(json.dumps(results, indent=2) + "\n")
             (out / "ablation.md").write_text(table(results))
+            plot(results, out / "ablation.png")
     return results
 
 
-def table(results: Results) -> str:
-    """Markdown: a row for each variant, the columns once for each test set."""
-    tests = list(next(iter(results.values())))
-    heads = [f"{test}: {unit}" for test in tests for unit in COLUMNS.values()]
-    lines = ["| variant | " + " | ".join(heads) + " |", "|---" + "|---:" * len(heads) + "|"]
-    for title, by_test in results.items():
-        cells = [f"{by_test[test][key]:.2f}" for test in tests for key in COLUMNS]
-        lines.append("| " + " | ".join([title, *cells]) + " |")
-    return "\n".join(lines) + "\n"
+def _result(
+    plan: Plan, variant: Variant, kept: dict[str, KeptBatches], device: str
+) -> dict[str, dict[str, float]]:
+    """A row, from the variant's folder if it was measured before and nothing has changed since."""
+    config = plan.variants[0].config if variant.pnp else variant.config
+    place = Path(config.output).expanduser() / ("pnp_" * variant.pnp + MEASURED_NAME)
+    asked = json.loads(json.dumps([asdict(config), {t: asdict(s) for t, s in plan.tests.items()}]))
+    if place.exists():
+        found = json.loads(place.read_text())
+        if found["asked"] == asked:
+            return dict(found["result"])
+    checkpoint = _trained(plan, config, kept, device)
+    result = _measure(checkpoint, plan.tests, device, "pnp" if variant.pnp else "trg")
+    place.write_text(json.dumps({"asked": asked, "result": result}, indent=1))
+    return result
+
+
+def _trained(plan: Plan, config: PaperConfig, kept: dict[str, KeptBatches], device: str) -> Checkpoint:
+    trainer = PaperTrainer(config, device=device)
+    if plan.keep_batches and isinstance(trainer.batches, MicroBatches):
+        trainer.batches = kept.setdefault(_batches_key(config), KeptBatches(trainer.batches))
+    trainer.run()
+    return trainer.checkpoint()
+
+
+def _batches_key(config: PaperConfig) -> str:
+    values = [getattr(config, name) for name in _FOR_BATCHES]
+    return repr([*values, config.model.input_size, config.model.num_landmarks])
+
+
+def _chosen(variants: tuple[Variant, ...], only: Sequence[str]) -> tuple[Variant, ...]:
+    titles = [variant.title for variant in variants]
+    for title in only:
+        if title not in titles:
+            raise InputError(f"there is no variant {title!r}; there are {', '.join(titles)}")
+    return tuple(
+        variant for index, variant in enumerate(variants) if not (only and index) or variant.title in only
+    )
 
 
 def _variant(base: dict[str, Any], title: str, changes: dict[str, Any]) -> Variant:

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo, save_checkpoint
-from trg_ros.datasets.batches import Batch, MicroBatches
+from trg_ros.datasets.batches import Batch, KeptBatches, MicroBatches
 from trg_ros.datasets.concat import ConcatDataset
 from trg_ros.datasets.registry import open_dataset
 from trg_ros.datasets.rendered import RenderedHeads
@@ -30,6 +31,7 @@ from trg_ros.model.losses import TRGLoss, TRGTargets
 from trg_ros.model.network import TRG
 from trg_ros.model.preprocessing import normalise_crops
 from trg_ros.model.topology import Topology
+from trg_ros.training.backbone import load_backbone
 from trg_ros.training.paper_config import PaperConfig, SourceConfig
 from trg_ros.training.state import load_state, save_state
 
@@ -57,7 +59,7 @@ class PaperTrainer:
         self.output = Path(config.output).expanduser()
         self.output.mkdir(parents=True, exist_ok=True)
         self.dataset = _open_all(config)
-        self.topology = _topology(self.dataset)
+        self.topology = _topology(self.dataset, config.model.num_sampled)
         torch.manual_seed(config.seed)
         self.model = TRG(config.model, self.topology)
         self.model.set_initial_state(mean_landmarks(self.dataset, config.model.num_landmarks))
@@ -66,8 +68,8 @@ class PaperTrainer:
         self.model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.train()
         self.loss_function = TRGLoss(self.topology, config.loss).to(self.device)
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.batches = MicroBatches(
+        self.optimiser = _make_optimiser(self.model, config)
+        self.batches: MicroBatches | KeptBatches = MicroBatches(
             self.dataset, config.model.num_landmarks, config.model.input_size,
             config.micro_batch, config.augmentation, config.seed,
         )  # fmt: skip
@@ -146,7 +148,7 @@ class PaperTrainer:
 
     def _train_step(self, step: int, micro_batches: Iterable[tuple[int, Batch]]) -> float:
         for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate(step)
+            group["lr"] = group["rate_scale"] * self.learning_rate(step)
         self.optimiser.zero_grad(set_to_none=False)
         losses = []
         for number, (crops, box, targets) in micro_batches:
@@ -171,6 +173,17 @@ class PaperTrainer:
         self.optimiser.load_state_dict(saved["optimiser"])
         self.step = saved["step"]
         _log.info("resuming %s at step %d", self.config.name, self.step)
+
+
+def _make_optimiser(model: TRG, config: PaperConfig) -> torch.optim.Optimizer:
+    slow = list(model.regressors.parameters())
+    own = {id(parameter) for parameter in slow}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in own]
+    groups: list[dict[str, Any]] = [
+        {"params": rest, "rate_scale": 1.0},
+        {"params": slow, "rate_scale": config.regressor_rate},
+    ]
+    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
 
 
 def distributed() -> tuple[int, int, str]:
@@ -202,28 +215,6 @@ def mean_landmarks(dataset: HeadDataset, num_landmarks: int) -> np.ndarray:
     return np.mean(faces, axis=0).astype(np.float32)
 
 
-def load_backbone(model: TRG, path: Path) -> None:
-    """Start from a ResNet-18 of torchvision (`resnet18-*.pth`): its convolutions and normalisations.
-
-    :raises CheckpointError: when the file lacks a tensor or one has another shape.
-    """
-    from trg_ros.release_import import tensor_names
-
-    try:
-        given = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises what it stumbles over
-        raise CheckpointError(f"{path} is not a state dict of torchvision's resnet18: {error}") from error
-    prefix, own = "feature_extractor.", model.state_dict()
-    for theirs, ours in tensor_names(model.config):
-        if not theirs.startswith(prefix):
-            continue
-        tensor = given.get(theirs.removeprefix(prefix))
-        if tensor is None or tensor.shape != own[ours].shape:
-            found = "is missing" if tensor is None else f"is {tuple(tensor.shape)}"
-            raise CheckpointError(f"{path}: {theirs.removeprefix(prefix)} {found}; is it resnet18?")
-        own[ours].copy_(tensor)
-
-
 def _open_all(config: PaperConfig) -> HeadDataset:
     datasets = [open_source(source) for source in config.data]
     return datasets[0] if len(datasets) == 1 else ConcatDataset(datasets, config.shares)
@@ -248,12 +239,14 @@ def open_source(source: SourceConfig) -> HeadDataset:
     return dataset
 
 
-def _topology(dataset: HeadDataset) -> Topology:
-    if dataset.topology is None:
+def _topology(dataset: HeadDataset, num_sampled: int) -> Topology:
+    """The data set's, with as many of its sampled landmarks as the model wants."""
+    topology = dataset.topology
+    if topology is None:
         raise InputError(
             f"{dataset.title} has no dense landmarks: train it together with a data set that does"
         )
-    return dataset.topology
+    return replace(topology, sampled=topology.sampled[:num_sampled])
 
 
 def _to(targets: TRGTargets, device: torch.device) -> TRGTargets:

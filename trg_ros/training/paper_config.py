@@ -40,8 +40,9 @@ class PaperConfig:
     """A run.
 
     data            joined; shares says how often each is drawn (null: every sample alike).
-    backbone        file of torchvision's resnet18 to start from; null: random.
+    backbone        file of torchvision's resnet18, or a checkpoint of ours, to start from; null: random.
     batch_size      samples in a step, in micro-batches of micro_batch that fit one device.
+    regressor_rate  learning rate of the regressors relative to the others'; small networks want less than 1.
     steps           instead of epochs; then drop_after counts in `epochs` all the same.
     drop_after      epochs after which the learning rate is multiplied by drop_factor.
     workers         processes that make batches, for each training process.
@@ -59,6 +60,7 @@ class PaperConfig:
     batch_size: int = 256
     micro_batch: int = 64
     learning_rate: float = 1e-4
+    regressor_rate: float = 1.0
     drop_after: tuple[float, ...] = (20,)
     drop_factor: float = 0.1
     bfloat16: bool = False

@@ -1,0 +1,46 @@
+"""Variants of a network side by side: a Markdown table and a plot."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+COLUMNS = {"landmarks_mean": "landmarks mm", "mae_r": "MAE_r °", "mae_t": "MAE_t mm", "add": "ADD mm"}
+_PLOTTED = ("mae_r", "add")
+
+Results = dict[str, dict[str, dict[str, float]]]
+"""Variant -> test set -> the protocol's summary."""
+
+
+def table(results: Results) -> str:
+    """Markdown: a row for each variant, the columns once for each test set."""
+    tests = list(next(iter(results.values())))
+    heads = [f"{test}: {unit}" for test in tests for unit in COLUMNS.values()]
+    lines = ["| variant | " + " | ".join(heads) + " |", "|---" + "|---:" * len(heads) + "|"]
+    for title, by_test in results.items():
+        cells = [f"{by_test[test][key]:.2f}" for test in tests for key in COLUMNS]
+        lines.append("| " + " | ".join([title, *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(results: Results, path: Path) -> None:
+    """Rotation error and ADD of all variants, a dot for each test set; none where matplotlib is missing."""
+    if find_spec("matplotlib") is None:
+        return
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    titles = list(results)
+    figure = Figure(figsize=(10, 1.2 + 0.32 * len(titles)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for column, key in enumerate(_PLOTTED):
+        axes = figure.add_subplot(1, len(_PLOTTED), column + 1)
+        for test in next(iter(results.values())):
+            axes.plot([results[title][test][key] for title in titles], range(len(titles)), "o", label=test)
+        axes.set_yticks(range(len(titles)), titles if column == 0 else [""] * len(titles))
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.set_xlabel(COLUMNS[key])
+        axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110)
