@@ -32,6 +32,7 @@ MAX_OFF_AXIS_DEG = 40.0
 LANDMARK_BOX_SCALE = 1.5
 #: A head whose top points along the line of sight has no upright: below this sine of the angle between them.
 _MIN_VISIBLE_UP = 0.3
+_NO_TURN = np.eye(3)
 
 
 @dataclass(frozen=True)
@@ -147,20 +148,31 @@ def cut_windows(
     """
     steps = np.linspace(-0.5, 0.5, size)
     crops = np.zeros((len(windows), size, size, 3), dtype=np.uint8)
-    turned = np.abs(windows.camera_R_virtual - np.eye(3)).max(axis=(1, 2), initial=0) > 0
-    straight = windows.valid & ~turned & (not camera.is_distorted)
-    for index in np.flatnonzero(straight):
-        x = windows.center[index, 0] + windows.size[index] * steps
-        y = windows.center[index, 1] + windows.size[index] * steps
-        sample_axis_aligned(image, camera.cx + camera.fx * x, camera.cy + camera.fy * y, out=crops[index])
-    bent = np.flatnonzero(windows.valid & ~straight)
-    if len(bent):
-        chosen = windows[bent]
-        grid = np.stack(np.meshgrid(steps, steps), axis=-1)
-        plane = chosen.center[:, None, None] + chosen.size[:, None, None, None] * grid
-        for index, pixels in zip(bent, camera.project(chosen.rays(plane)), strict=True):
-            sample_map(image, pixels[..., 0], pixels[..., 1], out=crops[index])
+    for index in np.flatnonzero(windows.valid):
+        rotation = windows.camera_R_virtual[index]
+        x, y = windows.center[index, :, None] + windows.size[index] * steps
+        if camera.is_distorted or (rotation != _NO_TURN).any():
+            sample_map(image, *_pixels(camera, rotation, x, y), out=crops[index])
+        else:
+            sample_axis_aligned(image, camera.cx + camera.fx * x, camera.cy + camera.fy * y, out=crops[index])
     return crops
+
+
+def _pixels(camera: CameraModel, camera_R_virtual: Array, x: Array, y: Array) -> tuple[NDArray, NDArray]:
+    """Pixels u, v (S, S) of a grid on a virtual camera's normalised plane: columns x (S,), rows y (S,)."""
+    if camera.is_distorted:
+        rays = (
+            camera_R_virtual[:, 0] * x[:, None] + (camera_R_virtual[:, 1:] @ [y, np.ones_like(y)]).T[:, None]
+        )
+        pixels = camera.project(rays)
+        return pixels[..., 0], pixels[..., 1]
+    # The grid through a homography: as many operations on whole grids as it needs, in single precision.
+    homography = camera.K @ camera_R_virtual
+    across = (homography[:, :1] * x).astype(np.float32)[:, None]
+    down = (homography[:, 1:2] * y + homography[:, 2:]).astype(np.float32)[..., None]
+    depth = across[2] + down[2]
+    scale = np.divide(1, depth, where=depth > 0, out=np.full_like(depth, np.nan))
+    return (across[0] + down[0]) * scale, (across[1] + down[1]) * scale
 
 
 def cut_crops(

@@ -8,6 +8,7 @@ Pixel (0, 0) is the centre of the upper left one. Outside the image everything i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ def sample_axis_aligned(image: NDArray[np.uint8], u: Array, v: Array, out: NDArr
         return
     x, wx = region.columns(u)
     y, wy = region.rows(v)
+    x, y = x.astype(np.intp), y.astype(np.intp)
     pixels = region.pixels[y[0] : y[-1] + 2, x[0] : x[-1] + 2].astype(np.float32)
     x, y = x - x[0], y - y[0]
     rows = pixels[y]
@@ -35,7 +37,9 @@ def sample_axis_aligned(image: NDArray[np.uint8], u: Array, v: Array, out: NDArr
     _store(result, out)
 
 
-def sample_map(image: NDArray[np.uint8], u: Array, v: Array, out: NDArray[np.uint8]) -> None:
+def sample_map(
+    image: NDArray[np.uint8], u: NDArray[np.floating], v: NDArray[np.floating], out: NDArray[np.uint8]
+) -> None:
     """Sample ``image`` (H, W, 3) at pixels ``u``, ``v`` (S, S) into ``out`` (S, S, 3); NaN gives zero."""
     region = _Region.around(image, u, v, _block(u), _block(v))
     if region is None:
@@ -43,25 +47,21 @@ def sample_map(image: NDArray[np.uint8], u: Array, v: Array, out: NDArray[np.uin
         return
     x, wx = region.columns(u)
     y, wy = region.rows(v)
-    corners = np.stack([x, y], axis=-1).astype(np.int16)  # a region is little larger than the crop
-    across, down = cv2.merge([wx] * 3), cv2.merge([wy] * 3)
-    upper = _between_columns(region.pixels[:-1], corners, across)
-    lower = _between_columns(region.pixels[1:], corners, across)
-    lower -= upper
-    lower *= down
-    lower += upper
-    _store(lower, out)
+    corners = cv2.merge([x, y]).astype(np.int16)  # a region is little larger than the crop
+    pixels = region.pixels.astype(np.float32)
+    upper = _between_columns(pixels[:-1], corners, wx)
+    lower = _between_columns(pixels[1:], corners, wx)
+    cv2.convertScaleAbs(cv2.blendLinear(upper, lower, 1 - wy, wy), out)
 
 
-def _between_columns(pixels: NDArray[Any], corners: NDArray[np.int16], weight: NDArray[Any]) -> NDArray[Any]:
-    """Float mixture of the pixels at ``corners`` and of their right neighbours."""
+def _between_columns(
+    pixels: NDArray[np.float32], corners: NDArray[np.int16], weight: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Mixture of the pixels at ``corners`` and of their right neighbours."""
     nothing = np.empty(0)  # a second map, of which whole numbers have no need
-    left = cv2.remap(pixels[:, :-1], corners, nothing, cv2.INTER_NEAREST).astype(np.float32)
-    right = cv2.remap(pixels[:, 1:], corners, nothing, cv2.INTER_NEAREST).astype(np.float32)
-    right -= left
-    right *= weight
-    right += left
-    return right
+    left = cv2.remap(pixels[:, :-1], corners, nothing, cv2.INTER_NEAREST)
+    right = cv2.remap(pixels[:, 1:], corners, nothing, cv2.INTER_NEAREST)
+    return np.asarray(cv2.blendLinear(left, right, 1 - weight, weight), np.float32)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,12 @@ class _Region:
 
     @classmethod
     def around(
-        cls, image: NDArray[np.uint8], u: Array, v: Array, block_x: int, block_y: int
+        cls,
+        image: NDArray[np.uint8],
+        u: NDArray[np.floating],
+        v: NDArray[np.floating],
+        block_x: int,
+        block_y: int,
     ) -> _Region | None:
         height, width = image.shape[:2]
         span_x, span_y = _span(u, width, block_x), _span(v, height, block_y)
@@ -99,37 +104,43 @@ class _Region:
         )
         return cls(pixels, origin_x, origin_y, block_x, block_y)
 
-    def columns(self, u: Array) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    def columns(self, u: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
         return _split((u - self.origin_x) / self.block_x, self.pixels.shape[1])
 
-    def rows(self, v: Array) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    def rows(self, v: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
         return _split((v - self.origin_y) / self.block_y, self.pixels.shape[0])
 
 
-def _split(coordinate: Array, length: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Integer and fractional part, clamped into 0..length-1; the pixels at both ends are zeros."""
-    inside = np.fmin(np.fmax(coordinate, 0.0), length - 1.0)  # fmax takes NaN to 0, a zero
-    whole = np.minimum(inside.astype(np.intp), length - 2)
+def _split(coordinate: NDArray[np.floating], length: int) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
+    """Whole and fractional part, clamped into 0..length-1; the pixels at both ends are zeros."""
+    inside = np.fmin(np.fmax(coordinate, 0), length - 1)  # fmax takes NaN to 0, a zero
+    whole = np.minimum(np.floor(inside), length - 2)
     return whole, (inside - whole).astype(np.float32)
 
 
-def _span(coordinate: Array, length: int, block: int) -> tuple[int, int] | None:
+def _span(coordinate: NDArray[np.floating], length: int, block: int) -> tuple[int, int] | None:
     """First and last-plus-one pixel that samples need, in whole blocks; None if they miss the image."""
-    finite = coordinate[np.isfinite(coordinate)]
-    if not finite.size or finite.max() <= -1 or finite.min() >= length:
+    low, high = float(coordinate.min()), float(coordinate.max())
+    if not math.isfinite(low + high):
+        finite = coordinate[np.isfinite(coordinate)]
+        if not finite.size:
+            return None
+        low, high = float(finite.min()), float(finite.max())
+    if high <= -1 or low >= length:
         return None
-    start = max(0, int(np.floor(finite.min())) - 2 * block)
-    stop = min(length, int(np.floor(finite.max())) + 2 * block + 1)
+    start = max(0, math.floor(low) - 2 * block)
+    stop = min(length, math.floor(high) + 2 * block + 1)
     return start, start + -(-(stop - start) // block) * block
 
 
-def _block(coordinate: Array) -> int:
-    """How many image pixels one sample stands for, from the typical distance between neighbouring samples."""
+def _block(coordinate: NDArray[np.floating]) -> int:
+    """How many image pixels one sample stands for, from the distance between neighbouring samples."""
     if coordinate.ndim == 1:  # equidistant
         return max(1, round((coordinate[-1] - coordinate[0]) / (len(coordinate) - 1)))
-    steps = [np.abs(np.diff(lines)) for lines in (coordinate[::16], coordinate[:, ::16].T)]
-    medians = [np.median(step[np.isfinite(step)]) for step in steps if np.isfinite(step).any()]
-    return max(1, round(max(medians, default=1.0)))
+    quarter = len(coordinate) // 4  # on the lines through the middle, where every lens sees something
+    lines = coordinate[2 * quarter], coordinate[:, 2 * quarter]
+    steps = [abs(float(line[3 * quarter] - line[quarter])) / max(1, 2 * quarter) for line in lines]
+    return max(1, round(max((step for step in steps if math.isfinite(step)), default=1.0)))
 
 
 def _store(values: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
