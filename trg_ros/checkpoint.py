@@ -1,8 +1,9 @@
 """One self-contained file: weights, architecture, topology, conventions, provenance and measured errors.
 
-A checkpoint is a .safetensors file. Its tensors are the network's state (`model.*`) and the topology
-(`topology.*`); its metadata has one entry, `trg_ros`, a JSON object with the format version, the
-configuration and the information. Nothing in it can run code when it is loaded.
+A checkpoint is a .safetensors file. Its tensors are the network's state (`model.*`), the topology
+(`topology.*`) and, where there is one, the uncertainty head (`uncertainty.*`); its metadata has one entry,
+`trg_ros`, a JSON object with the format version, the configuration and the information. Nothing in it can run
+code when it is loaded.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from torch import Tensor
 from trg_ros.errors import CheckpointError, InputError
 from trg_ros.model import TRG, Topology, TRGConfig
 from trg_ros.model.state import check_tensors, expected_state
+from trg_ros.model.uncertainty import UncertaintyHead
 from trg_ros.release_import import read_release
 
 StrPath = str | os.PathLike[str]
@@ -89,12 +91,16 @@ class CheckpointInfo:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Everything needed to run a TRG network, and to know what it is."""
+    """Everything needed to run a TRG network, and to know what it is.
+
+    uncertainty  says how sure each pose is; without it `measured_errors` speak for all poses alike.
+    """
 
     config: TRGConfig
     topology: Topology
     info: CheckpointInfo
     state_dict: dict[str, Tensor]
+    uncertainty: UncertaintyHead | None = None
 
     def build_model(self, dtype: torch.dtype = torch.float32) -> TRG:
         """The network in evaluation mode, on the CPU. Half precision is for the layers, never for geometry.
@@ -123,6 +129,8 @@ def save_checkpoint(path: StrPath, checkpoint: Checkpoint, dtype: torch.dtype = 
         indices = getattr(checkpoint.topology, part)
         if indices is not None:
             tensors[f"topology.{part}"] = torch.from_numpy(indices.astype(np.int32))
+    if checkpoint.uncertainty is not None:
+        tensors |= {f"uncertainty.{n}": value for n, value in checkpoint.uncertainty.to_tensors().items()}
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     metadata = {
         "format_version": FORMAT_VERSION,
@@ -149,15 +157,17 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
         config = TRGConfig.from_dict(description["config"])
         info = CheckpointInfo.from_dict(description["info"])
         topology = _read_topology(tensors)
+        uncertainty = _part(tensors, "uncertainty.")
+        head = UncertaintyHead.from_tensors(uncertainty) if uncertainty else None
         state = {
             name.removeprefix("model."): value.float() if value.is_floating_point() else value
             for name, value in tensors.items()
-            if not name.startswith("topology.")
+            if not name.startswith(("topology.", "uncertainty."))
         }
         _check_state(config, topology, state)
     except (InputError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return Checkpoint(config, topology, info, state)
+    return Checkpoint(config, topology, info, state, head)
 
 
 def default_checkpoint_path() -> Path:
@@ -264,10 +274,13 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _read_topology(tensors: Mapping[str, Tensor]) -> Topology:
-    prefix = "topology."
-    parts = {name.removeprefix(prefix): t.numpy() for name, t in tensors.items() if name.startswith(prefix)}
+    parts = {name: tensor.numpy() for name, tensor in _part(tensors, "topology.").items()}
     missing = sorted({"triangles", "sampled", "landmarks68"} - parts.keys())
     unknown = sorted(parts.keys() - {"triangles", "sampled", "landmarks68", "flip"})
     if missing or unknown:
         raise CheckpointError(f"its topology lacks {missing} and has unknown {unknown}")
     return Topology(**parts)
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

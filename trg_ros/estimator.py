@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,6 +97,8 @@ class HeadPoseEstimator:
             checkpoint = load_checkpoint(default_checkpoint_path() if checkpoint is None else checkpoint)
         network = make_backend(checkpoint, device, backend, threads)
         network = with_pose_source(network, pose_source, checkpoint.topology.landmarks68)
+        if pose_source != "trg":  # the uncertainty head knows TRG's own errors only
+            checkpoint = dataclasses.replace(checkpoint, uncertainty=None)
         return cls(checkpoint, network, detector)
 
     @property

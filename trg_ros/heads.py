@@ -13,6 +13,7 @@ from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.crop import CropWindows, shortest_turn
 from trg_ros.geometry import head_T_face, make_transform
+from trg_ros.uncertainty import learned_covariances
 
 Array = NDArray[np.float64]
 
@@ -86,7 +87,10 @@ def build_heads(
             [one.project(points) for one, points in zip(camera, landmarks_camera, strict=True)]
         )
         boxes = np.concatenate([windows[i : i + 1].to_boxes(one) for i, one in enumerate(camera)])
-    covariance = covariances(camera_T_face[:, :3, 3], checkpoint.info.measured_errors)
+    if checkpoint.uncertainty is None:
+        covariance = covariances(camera_T_face[:, :3, 3], checkpoint.info.measured_errors)
+    else:
+        covariance = learned_covariances(checkpoint.uncertainty, result, windows, topology)
     return [
         HeadPose(
             camera_T_head=camera_T_head[i],

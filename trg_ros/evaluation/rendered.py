@@ -1,6 +1,7 @@
 """The held-out rendered set: fixed pictures, cut and spoiled in a fixed way, and what a network makes of
 them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from trg_ros.training.augmentation import AugmentationConfig, Augmenter, Trainin
 HELD_OUT_SEED = 900001
 # Camera roll beyond what was rendered is an augmentation, and mirror images add nothing here.
 _GEOMETRY = {"roll_probability": 0.0, "wide_roll_probability": 0.0, "flip_probability": 0.0}
+_EXACT_BOXES = {"center_jitter": 0.0, "wide_center_jitter": 0.0, "scale_sigma": 0.0}
 BATCH = 50
 #: How the crops of a held-out set are cut and spoiled, and what that stands for.
 CONDITIONS: dict[str, tuple[str, dict[str, float]]] = {
@@ -64,20 +66,24 @@ class HeldOutSet:
     def truth(batch: TrainingBatch) -> PoseSet:
         return PoseSet(batch.rotation, batch.translation, batch.landmarks_head)
 
+    def scenes(self, size: int, view: float) -> Iterator[TrainingBatch]:
+        """All heads in pictures of ``size`` px whose side is ``view`` times that of the face's exact box; in
+        batches, as pictures are large. The batches' boxes are the pictures'."""
+        yield from self._parts(size, view, _EXACT_BOXES)
+
     def _make(self, size: int) -> TrainingBatch:
-        chosen = default_landmark_set()
-        backgrounds = procedural_patches(100, 256, HELD_OUT_SEED)
-        _, effects = CONDITIONS[self.condition]
-        config = AugmentationConfig(**_GEOMETRY, **effects)
-        augmenter = Augmenter(size, chosen.flip, chosen.landmarks68, backgrounds, config)
-        parts = []
-        for first in range(0, self.count, BATCH):
-            indices = np.arange(first, min(first + BATCH, self.count))
-            parts.append(
-                augmenter(self.dataset.gather(indices), np.random.default_rng([HELD_OUT_SEED, first]))
-            )
+        parts = list(self._parts(size, 1.0, CONDITIONS[self.condition][1]))
         names = [entry.name for entry in fields(TrainingBatch)]
         return TrainingBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def _parts(self, size: int, view: float, effects: dict[str, float]) -> Iterator[TrainingBatch]:
+        chosen = default_landmark_set()
+        backgrounds = procedural_patches(100, 256, HELD_OUT_SEED)
+        config = AugmentationConfig(**_GEOMETRY, **effects)
+        augmenter = Augmenter(size, chosen.flip, chosen.landmarks68, backgrounds, config, view)
+        for first in range(0, self.count, BATCH):
+            indices = np.arange(first, min(first + BATCH, self.count))
+            yield augmenter(self.dataset.gather(indices), np.random.default_rng([HELD_OUT_SEED, first]))
 
 
 @torch.inference_mode()

@@ -1,0 +1,71 @@
+"""The learned covariance of a pose: what the uncertainty head reads, and from its frame to the camera's.
+
+The head speaks of the face's origin (the sellion) in the virtual camera that looked: the error of its place
+over its depth, and the rotation from the true to the estimated pose about that camera's axes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trg_ros.backends import NetworkResult
+from trg_ros.crop import CropWindows
+from trg_ros.model.topology import Topology
+from trg_ros.model.uncertainty import UncertaintyHead
+
+Array = NDArray[np.float64]
+
+#: Jaw, brows, nose, eyes and mouth among the 68.
+_PARTS = (0, 17, 27, 36, 48)
+_PART_SIZES = np.diff([*_PARTS, 68])
+_LEAST = 1e-4  # of a depth or a distance whose logarithm is taken
+
+
+def uncertainty_inputs(result: NetworkResult, windows: CropWindows, landmarks68: NDArray[np.int64]) -> Array:
+    """(N, 23): where the head is in its window and how it is turned, and how far the two opinions of the
+    network on the 68 landmarks are apart, which tells a face seen well from one that is guessed."""
+    rotation = result.rotation.astype(np.float64)
+    points = result.landmarks_head[:, landmarks68] @ rotation.transpose(0, 2, 1)
+    points += result.translation[:, None]
+    depth = np.maximum(points[..., 2:], _LEAST)
+    size = windows.size[:, None]
+    in_crop = 2 * (points[..., :2] / depth - windows.center[:, None]) / size[..., None]
+    apart = in_crop - result.landmarks68_crop
+    squares = (apart * apart).sum(axis=2)
+    parts = np.add.reduceat(squares, _PARTS, axis=1) / _PART_SIZES
+    shift = apart.mean(axis=1)
+    spread = (apart * apart).mean(axis=1) - shift * shift
+    distance = np.sqrt(squares).mean(axis=1, keepdims=True)
+    logarithms = np.log(np.maximum(np.concatenate([size, depth.mean(axis=1) * size, distance], 1), _LEAST))
+    half_logarithms = 0.5 * np.log(np.maximum(np.concatenate([spread, parts], axis=1), _LEAST**2))
+    return np.concatenate(
+        [
+            windows.center,
+            rotation[:, :, 1],
+            rotation[:, :, 2],
+            in_crop.mean(axis=1),
+            shift,
+            points[..., 2].std(axis=1, keepdims=True),
+            logarithms,
+            half_logarithms,
+        ],
+        axis=1,
+    )
+
+
+def face_origin(result: NetworkResult, topology: Topology) -> Array:
+    """(N, 3) the sellion in the virtual cameras, metres."""
+    sellion = result.landmarks_head[:, topology.sellion].astype(np.float64)
+    return np.einsum("nij,nj->ni", result.rotation, sellion) + result.translation
+
+
+def learned_covariances(
+    head: UncertaintyHead, result: NetworkResult, windows: CropWindows, topology: Topology
+) -> Array:
+    """(N, 6, 6) of x y z (m) and rotations about x y z (rad), camera frame, at the face's origin."""
+    factor = head(uncertainty_inputs(result, windows, topology.landmarks68))
+    factor[:, :3] *= face_origin(result, topology)[:, 2, None, None]
+    camera_R_virtual = windows.camera_R_virtual[:, None]
+    factor = (camera_R_virtual @ factor.reshape(-1, 2, 3, 6)).reshape(-1, 6, 6)
+    return factor @ factor.transpose(0, 2, 1)
