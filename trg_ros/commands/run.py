@@ -60,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     intrinsics.add_argument("--camera", metavar="FILE.yaml", help="calibration in ROS's camera_info format")
     parser.add_argument("--checkpoint", metavar="FILE", help="weights (default: the packaged ones)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--pose-source",
+        choices=["trg", "pnp"],
+        default="trg",
+        help="pnp: from the landmarks (default: trg)",
+    )
     parser.add_argument("--detector", default="auto", help="auto, libfacedetection or yunet (default: auto)")
     parser.add_argument("--detector-model", metavar="FILE", help="YuNet's ONNX file")
     parser.add_argument(
@@ -166,7 +172,9 @@ class HeadFinder:
         detector = make_detector(
             args.detector, path=args.detector_model, max_side=args.detection_size or default_size
         )
-        self._estimator = HeadPoseEstimator.load(args.checkpoint, device=args.device, detector=detector)
+        self._estimator = HeadPoseEstimator.load(
+            args.checkpoint, device=args.device, detector=detector, pose_source=args.pose_source
+        )
         self.checkpoint_name = self._estimator.checkpoint.info.name
         self.device = self._estimator.device
         self._tracker = self._new_tracker()

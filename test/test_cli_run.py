@@ -1,0 +1,229 @@
+"""`trg-headpose run`: what it writes for photos, folders, videos and webcams, and what it leaves behind."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from cli_files import fill, tree
+from fake_finders import FakeFinder, NoHeads
+
+from trg_ros import cli
+from trg_ros.checkpoint import default_checkpoint_path
+from trg_ros.commands import run as run_command
+from trg_ros.errors import CheckpointError, InputError
+from trg_ros.estimator import HeadPoseEstimator
+from trg_ros.sources import Frame, Source, open_source
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with good and bad files, and an empty folder `results` to write into."""
+    monkeypatch.chdir(fill(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def with_a_head(monkeypatch):
+    monkeypatch.setattr(run_command, "HeadFinder", FakeFinder)
+
+
+@pytest.fixture
+def without_heads(monkeypatch):
+    monkeypatch.setattr(run_command, "HeadFinder", NoHeads)
+
+
+def test_photo(folder, with_a_head, capfd):
+    assert cli.main(["run", "good/photo.jpg", "--out", "results/a/b"]) == 0
+    out, err = capfd.readouterr()
+    assert "1 frame, 1 head" in out and "results/a/b" in out
+    assert "assumed a focal length of width + height = 112 px" in err
+    assert tree("results/a/b") == ["heads.jsonl", "overlay.jpg"]
+    assert cv2.imread("results/a/b/overlay.jpg").shape == (48, 64, 3)
+    record = json.loads(Path("results/a/b/heads.jsonl").read_text())
+    assert (record["name"], record["index"], record["stamp_s"]) == ("photo.jpg", 0, 0.0)
+    assert record["image_size"] == [64, 48] and record["intrinsics_assumed"] is True
+    assert (record["intrinsics"]["fx"], record["intrinsics"]["cx"]) == (112.0, 31.5)
+    assert record["checkpoint"] == "fake"
+    (head,) = record["heads"]
+    assert head["id"] == 1 and head["position_m"] == [0.01, -0.02, 0.8]
+    assert head["distance_m"] == pytest.approx(np.linalg.norm([0.01, -0.02, 0.8]), abs=1e-6)
+    assert (head["yaw_deg"], head["pitch_deg"], head["roll_deg"]) == (0.0, 0.0, 0.0)
+    # A face that looks into the camera: x (out of the face) is the camera's -z, z (up) its -y.
+    x, y, z, w = head["quaternion_xyzw"]
+    assert [2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)] == pytest.approx([0, -1, 0])
+    assert np.shape(head["landmarks68"]) == (68, 2) and head["score"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("option", "focal"), [(["--fov", "60"], 32 / np.tan(np.pi / 6)), (["--camera"], 500.0)]
+)
+def test_known_intrinsics_are_used_and_not_called_assumed(option, focal, folder, with_a_head, capfd):
+    option = [*option, "good/camera.yaml"] if option == ["--camera"] else option
+    assert cli.main(["run", "good/photo.jpg", "--out", "results", *option]) == 0
+    record = json.loads(Path("results/heads.jsonl").read_text())
+    assert record["intrinsics"]["fx"] == pytest.approx(focal) and record["intrinsics_assumed"] is False
+    assert record["intrinsics"]["distortion_model"] == ("none" if option[0] == "--fov" else "plumb_bob")
+    assert capfd.readouterr().err == ""
+
+
+def test_folder(folder, with_a_head):
+    assert cli.main(["run", "good/photos", "--out", "results", "--fov", "60"]) == 0
+    assert tree("results") == ["heads.jsonl", "overlay", "overlay/10.png", "overlay/2.png"]
+    names = [json.loads(line)["name"] for line in Path("results/heads.jsonl").read_text().splitlines()]
+    assert names == ["2.png", "10.png"]
+
+
+def test_video(folder, with_a_head, capfd):
+    assert cli.main(["run", "good/video.avi", "--out", "results", "--fov", "60", "--max-frames", "7"]) == 0
+    assert "7 frames, 7 heads" in capfd.readouterr().out
+    assert tree("results") == ["heads.jsonl", "overlay.mp4"]
+    lines = [json.loads(line) for line in Path("results/heads.jsonl").read_text().splitlines()]
+    assert [line["stamp_s"] for line in lines] == pytest.approx([0.1 * index for index in range(7)], abs=2e-3)
+    capture = cv2.VideoCapture("results/overlay.mp4")
+    assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)) == (7, 10)
+
+
+def test_no_overlay(folder, with_a_head):
+    assert cli.main(["run", "good/video.avi", "--out", "results", "--fov", "60", "--no-overlay"]) == 0
+    assert tree("results") == ["heads.jsonl"]
+
+
+def test_default_output_is_named_after_the_input(folder, with_a_head):
+    assert cli.main(["run", "good/photo.png", "--fov", "60"]) == 0
+    assert tree("photo_headpose") == ["heads.jsonl", "overlay.png"]
+
+
+def test_a_photo_without_a_face_is_an_error(folder, without_heads, capfd):
+    before = tree(folder)
+    assert cli.main(["run", "good/photo.jpg", "--out", "results/new"]) == 2
+    assert capfd.readouterr().err == "trg-headpose: error: no face found in 'photo.jpg'\n"
+    assert tree(folder) == before
+
+
+@pytest.mark.parametrize("source", ["good/photos", "good/video.avi"])
+def test_a_folder_or_video_without_faces_says_so(source, folder, without_heads, capfd):
+    assert cli.main(["run", source, "--out", "results", "--fov", "60"]) == 0
+    assert "no face in any of the" in capfd.readouterr().err
+    lines = [json.loads(line) for line in Path("results/heads.jsonl").read_text().splitlines()]
+    assert lines and all(line["heads"] == [] for line in lines)
+
+
+def test_results_never_replace_what_they_are_made_from(folder, with_a_head, capfd):
+    shutil.copytree("good/photos", "results/overlay")
+    shutil.copy("good/photo.jpg", "results/overlay.jpg")
+    before = {name: Path("results", name).read_bytes() for name in ("overlay/2.png", "overlay.jpg")}
+    for source in ("results/overlay", "results/overlay.jpg"):
+        assert cli.main(["run", source, "--out", "results", "--fov", "60"]) == 2
+        assert "would overwrite" in capfd.readouterr().err
+    assert {name: Path("results", name).read_bytes() for name in before} == before
+
+
+class FakeWebcam(Source):
+    kind, name, fps = "webcam", "webcam 0", 10.0
+
+    def __init__(self, ends_with):
+        self._ends_with = ends_with
+
+    def __iter__(self):
+        for index in range(3):
+            yield Frame(np.zeros((48, 64, 3), np.uint8), 0.1 * index, self.name, index)
+        raise self._ends_with
+
+
+@pytest.mark.parametrize(("ending", "status"), [(KeyboardInterrupt(), 0), (InputError("unplugged"), 2)])
+def test_what_a_webcam_recorded_is_kept(ending, status, folder, with_a_head, monkeypatch):
+    monkeypatch.setattr(run_command, "open_source", lambda spec: FakeWebcam(ending))
+    assert cli.main(["run", "0", "--out", "results", "--fov", "60"]) == status
+    assert tree("results") == ["heads.jsonl", "overlay.mp4"]
+    assert len(Path("results/heads.jsonl").read_text().splitlines()) == 3
+
+
+def test_ctrl_c_in_a_video_leaves_nothing(folder, monkeypatch, capfd):
+    class Interrupted(FakeFinder):
+        def heads(self, frame, camera):
+            if frame.index == 2:
+                raise KeyboardInterrupt
+            return super().heads(frame, camera)
+
+    monkeypatch.setattr(run_command, "HeadFinder", Interrupted)
+    before = tree(folder)
+    assert cli.main(["run", "good/video.avi", "--out", "results/new", "--fov", "60"]) == 130
+    assert capfd.readouterr().err == "trg-headpose: interrupted\n"
+    assert tree(folder) == before
+
+
+def start_with(finder, *arguments):
+    """`trg-headpose` in a process of its own, with one of the finders above."""
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    script = (
+        f"import sys; sys.path[:0] = {paths}\n"
+        "import fake_finders\n"
+        "from trg_ros import cli\n"
+        "from trg_ros.commands import run\n"
+        f"run.HeadFinder = fake_finders.{finder}\n"
+        f"sys.exit(cli.main({list(arguments)}))\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_truncated_video_gives_one_line_and_leaves_nothing(folder):
+    before = tree(folder)
+    process = start_with("NoHeads", "run", "bad/half.avi", "--out", "results/new", "--fov", "60")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and out == ""
+    assert re.fullmatch(r"trg-headpose: error: 'bad/half.avi' is .* after \d+ of 40 frames\n", err)
+    assert tree(folder) == before
+
+
+def test_sigterm_leaves_nothing(folder):
+    before = tree(folder)
+    process = start_with("SlowFinder", "run", "good/video.avi", "--out", "results/new", "--fov", "60")
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "working\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
+    assert tree(folder) == before
+
+
+@pytest.fixture(scope="module")
+def packaged_checkpoint():
+    try:
+        return default_checkpoint_path()
+    except CheckpointError as error:
+        pytest.skip(f"no packaged weights: {error}")
+
+
+def test_real_photo_with_the_packaged_weights(folder, astronaut_bgr, packaged_checkpoint, capfd):
+    """One head; she looks at the camera, roughly, from a plausible distance for the assumed lens."""
+    pytest.importorskip("yuface", reason="the default face detector is not installed")
+    cv2.imwrite("astronaut.png", astronaut_bgr)
+    assert cli.main(["run", "astronaut.png", "--out", "results"]) == 0, capfd.readouterr().err
+    (head,) = json.loads(Path("results/heads.jsonl").read_text())["heads"]
+    assert 0.8 < head["distance_m"] < 3.0
+    assert abs(head["yaw_deg"]) < 30 and abs(head["pitch_deg"]) < 30 and abs(head["roll_deg"]) < 30
+    assert np.abs(np.mean(head["landmarks68"], axis=0) - [225, 120]).max() < 25
+    changed = cv2.imread("results/overlay.png").astype(int) - astronaut_bgr
+    assert np.abs(changed[60:200, 140:310]).max() > 60 and not changed[300:, :].any()
+
+
+@pytest.mark.parametrize(("options", "asked"), [([], "trg"), (["--pose-source", "pnp"], "pnp")])
+def test_the_pose_can_come_from_pnp(options, asked, folder, monkeypatch):
+    def load(checkpoint, **settings):
+        raise InputError(f"asked for {settings['pose_source']}")
+
+    monkeypatch.setattr(HeadPoseEstimator, "load", load)
+    args = cli._parser(["run"]).parse_args(["run", "good/photo.jpg", *options])
+    with open_source("good/photo.jpg") as source, pytest.raises(InputError, match=f"asked for {asked}$"):
+        run_command.HeadFinder(args, source)
