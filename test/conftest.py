@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ros_harness import NodeProcess, Robot
     from ros_rig import Rig
 
+    from trg_ros.checkpoint import CheckpointInfo
+
 pytest_plugins = ["fault_table"]
 
 
@@ -48,6 +50,30 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ros_harness import save_stand_in
 
     return save_stand_in(tmp_path_factory.mktemp("weights") / "stand_in.safetensors")
+
+
+@pytest.fixture(scope="session")
+def packaged() -> CheckpointInfo:
+    """What the packaged weights say about themselves."""
+    from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
+    from trg_ros.errors import CheckpointError
+
+    try:
+        return load_checkpoint(default_checkpoint_path()).info
+    except CheckpointError as error:
+        pytest.skip(f"needs the packaged weights: {error}")
+
+
+@pytest.fixture(scope="session")
+def with_detector() -> None:
+    """For tests that need a face detector."""
+    from trg_ros.detection import make_detector
+    from trg_ros.errors import DetectorError
+
+    try:
+        make_detector("auto")
+    except DetectorError as error:
+        pytest.skip(f"needs a face detector: {error}")
 
 
 @pytest.fixture(scope="module")

@@ -78,12 +78,20 @@ class Robot(Node):
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self)
 
-    def listen(self, topic: str, message_type: Any, best_effort: bool = False) -> list[Any]:
-        """Subscribe; what comes is appended to the list returned."""
+    def listen(
+        self,
+        topic: str,
+        message_type: Any,
+        best_effort: bool = False,
+        callback: Callable[[Any], None] | None = None,
+    ) -> list[Any]:
+        """Subscribe; what comes is appended to the list returned, or given to `callback`."""
         messages = self.heard.setdefault(topic, [])
         reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
         qos = QoSProfile(depth=50, reliability=reliability)
-        self._subscriptions_of[topic] = self.create_subscription(message_type, topic, messages.append, qos)
+        self._subscriptions_of[topic] = self.create_subscription(
+            message_type, topic, callback or messages.append, qos
+        )
         return messages
 
     def ignore(self, topic: str) -> None:
@@ -216,6 +224,11 @@ class NodeProcess:
     def log(self) -> str:
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
+
+    def memory_mb(self) -> float:
+        """Resident memory of its own; what it shares, such as images from other processes, doesn't count."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("RssAnon:")[1].split()[0]) / 1e3
 
     def stop(self, signal_number: int, timeout_s: float = 10.0) -> int:
         """Send a signal; returns the exit status."""

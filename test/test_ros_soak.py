@@ -1,0 +1,160 @@
+"""The real node in a process of its own under four faces: memory, latency, transforms and drops over time.
+
+`TRG_SOAK_MINUTES=60 TRG_SOAK_HZ=30 pytest -s test/test_ros_soak.py` for a long one; 20 s at 10 Hz by default.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS")
+pytest.importorskip("trg_ros.msg", reason="needs the built messages")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from ros_harness import NodeProcess, Robot
+from tf2_msgs.msg import TFMessage
+from trg_ros.msg import HeadPoseArray
+
+from trg_ros.camera import CameraModel
+
+RENDERED = Path(__file__).parent / "data" / "rendered"
+MINUTES = float(os.environ.get("TRG_SOAK_MINUTES", "0.33"))
+RATE_HZ = float(os.environ.get("TRG_SOAK_HZ", "10"))
+SEGMENTS = 10
+"""The run is looked at in that many parts; the first three are for warming up."""
+
+
+HEADS = {"frontal": (319, 218), "left30": (268, 226), "down_roll": (374, 222), "three": (325, 239)}
+"""Picture -> about where in it a head is, px."""
+
+
+def four_faces() -> np.ndarray:
+    """(480, 640, 3) uint8 BGR: four heads cut from four pictures."""
+    tiles = []
+    for name, (x, y) in HEADS.items():
+        image = cv2.imread(str(RENDERED / f"{name}.jpg"))
+        tiles.append(cv2.getRectSubPix(image, (320, 240), (x, y)))
+    return np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
+
+
+def stamp_ns(header: Any) -> int:
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+@dataclass
+class Listener:
+    """Counts what comes, keeps little: its own memory must not matter for an hour."""
+
+    latencies_s: list[float] = field(default_factory=list)
+    faces: list[int] = field(default_factory=list)
+    transforms: dict[int, int] = field(default_factory=dict)
+    waiting: dict[int, int] = field(default_factory=dict)
+    """Stamp -> heads of poses whose transforms haven't come."""
+    numbers: dict[str, str] = field(default_factory=dict)
+
+    def on_faces(self, message: HeadPoseArray) -> None:
+        stamp = stamp_ns(message.header)
+        self.latencies_s.append(1e-9 * (time.time_ns() - stamp))
+        self.faces.append(len(message.heads))
+        if message.heads and self.transforms.pop(stamp, -1) != 2 * len(message.heads):
+            self.waiting[stamp] = len(message.heads)
+
+    def on_tf(self, message: TFMessage) -> None:
+        stamp = stamp_ns(message.transforms[0].header)
+        if self.waiting.get(stamp, -1) * 2 == len(message.transforms):
+            del self.waiting[stamp]
+        else:
+            self.transforms[stamp] = len(message.transforms)
+
+    def on_diagnostics(self, message: DiagnosticArray) -> None:
+        if message.status[0].name == "/headpose" and message.status[0].values:
+            self.numbers = {pair.key: pair.value for pair in message.status[0].values}
+
+    def unexplained(self) -> int:
+        """Images that the node got and that ended in none of its counts; one may be in work."""
+        counts = ("processed", "dropped", "repeated", "refused", "failed")
+        return int(self.numbers["images received"]) - sum(
+            int(self.numbers[f"images {one}"]) for one in counts
+        )
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the run."""
+
+    memory_mb: float
+    p50_s: float
+    p95_s: float
+    answers: int
+    faces: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.memory_mb:7.1f} MB  {self.answers:6d} answers  {self.faces:.2f} faces  "
+            f"latency p50 {1e3 * self.p50_s:6.1f} ms  p95 {1e3 * self.p95_s:6.1f} ms"
+        )
+
+
+def play(robot: Robot, picture: np.ndarray, seconds: float) -> int:
+    """Send the picture, moved to and fro a little, stamped now; returns how often."""
+    end, sent = time.monotonic() + seconds, 0
+    while (now := time.monotonic()) < end:
+        robot.image = np.roll(picture, round(12 * np.sin(now)), axis=1)
+        robot.stamp_ns = time.time_ns() - robot.step_ns
+        robot.send()
+        sent += 1
+        robot.spin(max(0.0, now + 1.0 / RATE_HZ - time.monotonic()))
+    return sent
+
+
+@pytest.mark.fault("a long run with four faces", "memory flat, all transforms there, every drop explained")
+@pytest.mark.timeout(300 + 60 * MINUTES)
+@pytest.mark.usefixtures("with_detector", "packaged")
+def test_a_long_run_leaves_no_trace(
+    robot: Robot, start: Callable[..., NodeProcess], record_property: Callable[[str, object], None]
+) -> None:
+    robot.camera, robot.boxes = CameraModel.from_fov(60.0, 640, 480), []
+    listener, picture = Listener(), four_faces()
+    robot.listen("headpose/faces", HeadPoseArray, callback=listener.on_faces)
+    robot.listen("/tf", TFMessage, callback=listener.on_tf)
+    robot.listen("/diagnostics", DiagnosticArray, callback=listener.on_diagnostics)
+    node = start("trg_ros.ros.node", threads=1, min_score=0.0)
+    robot.image = picture
+    assert robot.spin_until(lambda: 4 in listener.faces, timeout_s=60.0, sending=True), node.log
+    segments, sent = [], 0
+    for _ in range(SEGMENTS):
+        listener.latencies_s.clear()
+        listener.faces.clear()
+        sent += play(robot, picture, 60.0 * MINUTES / SEGMENTS)
+        p50, p95 = np.quantile(listener.latencies_s, (0.5, 0.95))
+        answers, faces = len(listener.faces), float(np.mean(listener.faces))
+        segments.append(Segment(node.memory_mb(), float(p50), float(p95), answers, faces))
+        print(segments[-1], flush=True)
+    answered = sum(segment.answers for segment in segments)
+    listener.numbers.clear()
+    assert robot.spin_until(lambda: listener.numbers)
+    print(
+        f"sent {sent}, answered {answered}, poses without transforms {len(listener.waiting)}",
+        listener.numbers,
+    )
+    settled = segments[3:]
+    growth_mb = settled[-1].memory_mb - settled[0].memory_mb
+    record_property(
+        "measured",
+        f"{MINUTES:g} min at {RATE_HZ:g} Hz: {answered} of {sent} images answered, "
+        f"memory {growth_mb:+.1f} MB, "
+        f"latency p50 {1e3 * settled[0].p50_s:.0f} -> {1e3 * settled[-1].p50_s:.0f} ms",
+    )
+    assert not listener.waiting
+    assert 0 <= listener.unexplained() <= 1
+    assert listener.numbers["images refused"] == listener.numbers["images failed"] == "0"
+    assert growth_mb < 5.0, [segment.memory_mb for segment in segments]
