@@ -13,7 +13,7 @@ from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.crop import CropWindows, shortest_turn
 from trg_ros.geometry import head_T_face, make_transform
-from trg_ros.uncertainty import learned_covariances
+from trg_ros.uncertainty import face_origin, learned_covariances
 
 Array = NDArray[np.float64]
 
@@ -87,10 +87,7 @@ def build_heads(
             [one.project(points) for one, points in zip(camera, landmarks_camera, strict=True)]
         )
         boxes = np.concatenate([windows[i : i + 1].to_boxes(one) for i, one in enumerate(camera)])
-    if checkpoint.uncertainty is None:
-        covariance = covariances(camera_T_face[:, :3, 3], checkpoint.info.measured_errors)
-    else:
-        covariance = learned_covariances(checkpoint.uncertainty, result, windows, topology)
+    covariance = pose_covariances(result, windows, checkpoint)
     return [
         HeadPose(
             camera_T_head=camera_T_head[i],
@@ -108,7 +105,16 @@ def build_heads(
     ]
 
 
-def covariances(face_origin: Array, measured_errors: dict) -> Array:
+def pose_covariances(result: NetworkResult, windows: CropWindows, checkpoint: Checkpoint) -> Array:
+    """(N, 6, 6) as `HeadPose.covariance`: what the checkpoint's uncertainty head says, or else the same
+    errors for every pose."""
+    if checkpoint.uncertainty is not None:
+        return learned_covariances(checkpoint.uncertainty, result, windows, checkpoint.topology)
+    place = np.einsum("nij,nj->ni", windows.camera_R_virtual, face_origin(result, checkpoint.topology))
+    return covariances(place, checkpoint.info.measured_errors)
+
+
+def covariances(places: Array, measured_errors: dict) -> Array:
     """(N, 6, 6) covariances of faces at (N, 3), camera frame, from a checkpoint's measured errors.
 
     The errors are along and across the viewing ray: ``translation_std_relative`` in parts of the distance,
@@ -120,9 +126,9 @@ def covariances(face_origin: Array, measured_errors: dict) -> Array:
     about = np.deg2rad(
         np.asarray(measured_errors.get("rotation_std_deg", DEFAULT_ROTATION_STD_DEG), dtype=np.float64)
     )
-    distance = np.linalg.norm(face_origin, axis=1)
-    camera_R_ray = shortest_turn(face_origin / np.maximum(distance, 1e-9)[:, None])
-    covariance = np.zeros((len(face_origin), 6, 6))
+    distance = np.linalg.norm(places, axis=1)
+    camera_R_ray = shortest_turn(places / np.maximum(distance, 1e-9)[:, None])
+    covariance = np.zeros((len(places), 6, 6))
     translation = camera_R_ray * (across_and_along * distance[:, None])[:, None]
     covariance[:, :3, :3] = translation @ translation.transpose(0, 2, 1)
     rotation = camera_R_ray * about

@@ -18,6 +18,15 @@ def yaw_degrees(poses: PoseSet) -> np.ndarray:
     return np.degrees(np.arctan2(-forward[:, 0], -forward[:, 2]))
 
 
+def pose_masks(truth: PoseSet) -> dict[str, np.ndarray]:
+    """Boolean masks (N,) by name: bins of yaw and of distance; any may be empty."""
+    yaw, distance = np.abs(yaw_degrees(truth)), truth.translation[:, 2]
+    masks = {f"yaw {a}-{b} deg": (yaw >= a) & (yaw < b) for a, b in _pairs(_YAW_EDGES)}
+    return masks | {
+        f"distance {a}-{b} m": (distance >= a) & (distance < b) for a, b in _pairs(_DISTANCE_EDGES)
+    }
+
+
 def group_masks(
     truth: PoseSet, attributes: dict[str, np.ndarray], occluded: np.ndarray
 ) -> dict[str, np.ndarray]:
@@ -25,10 +34,7 @@ def group_masks(
 
     :param occluded: (N,) bool, whether something is in front of the face or next to it.
     """
-    yaw, distance = np.abs(yaw_degrees(truth)), truth.translation[:, 2]
-    masks = {f"yaw {a}-{b} deg": (yaw >= a) & (yaw < b) for a, b in _pairs(_YAW_EDGES)}
-    masks |= {f"distance {a}-{b} m": (distance >= a) & (distance < b) for a, b in _pairs(_DISTANCE_EDGES)}
-    masks |= {"occluded": occluded, "not occluded": ~occluded}
+    masks = pose_masks(truth) | {"occluded": occluded, "not occluded": ~occluded}
     if attributes:
         tone = attributes["tone"]
         masks |= {f"skin tone decile {k + 1}": (tone * 10).astype(int).clip(0, 9) == k for k in range(10)}

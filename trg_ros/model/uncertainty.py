@@ -38,7 +38,7 @@ def pose_factor(numbers: Array) -> Array:
     rows[:, range(6), range(6)] = 1.0
     rows[:, _BELOW[0], _BELOW[1]] = library.tanh(numbers[:, 6:])
     rows = rows / (rows * rows).sum(-1)[..., None] ** 0.5
-    unit = torch.as_tensor(RESIDUAL_UNIT, dtype=numbers.dtype) if library is torch else RESIDUAL_UNIT
+    unit = library.ones_like(numbers[0, :6]) * library.asarray(RESIDUAL_UNIT)
     deviation = library.exp(numbers[:, :6].clip(_LEAST_LOG, _MOST_LOG)) * unit
     return rows * deviation[:, :, None]
 

@@ -1,0 +1,57 @@
+"""Do the covariances that come with poses tell the truth about their errors?
+
+Errors over their standard deviations have a mean square of 1 per axis, and 95 % of the errors lie inside the
+95 % ellipsoids. Larger mean squares or smaller shares mean too much confidence.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+from tqdm import tqdm
+
+from trg_ros.checkpoint import Checkpoint
+from trg_ros.estimator import HeadPoseEstimator
+from trg_ros.evaluation.groups import MIN_SAMPLES, pose_masks
+from trg_ros.evaluation.looks import VIEW, Looks, full_looks, joined_looks, scene_size, single_looks
+from trg_ros.evaluation.rendered import HELD_OUT_SEED, HeldOutSet
+from trg_ros.heads import pose_covariances
+
+Array = NDArray[np.float64]
+
+AXES = ("x", "y", "z", "rx", "ry", "rz")
+_INSIDE = float(chi2.ppf(0.95, len(AXES)))
+
+
+def calibration(errors: Array, covariances: Array) -> dict[str, Any]:
+    """Of errors (N, 6) and their covariances (N, 6, 6): the mean square of the normalised error by axis, and
+    the share inside the 95 % ellipsoids."""
+    variances = np.diagonal(covariances, axis1=1, axis2=2)
+    mean_square = (errors**2 / variances).mean(axis=0)
+    distance = (errors * np.linalg.solve(covariances, errors[..., None])[..., 0]).sum(axis=1)
+    return {
+        "samples": len(errors),
+        "mean_square": {axis: float(f"{v:.3g}") for axis, v in zip(AXES, mean_square, strict=True)},
+        "inside_95": float(f"{(distance < _INSIDE).mean():.4g}"),
+    }
+
+
+def calibration_report(looks: Looks, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The same of looks, in all and by bins of yaw and distance."""
+    errors = looks.errors(checkpoint.topology)
+    covariances = pose_covariances(looks.result, looks.windows, checkpoint)
+    bins = {name: mask for name, mask in pose_masks(looks.truth).items() if mask.sum() >= MIN_SAMPLES}
+    return {
+        **calibration(errors, covariances),
+        "by": {name: calibration(errors[mask], covariances[mask]) for name, mask in bins.items()},
+    }
+
+
+def held_out_looks(estimator: HeadPoseEstimator, held_out: HeldOutSet) -> dict[str, Looks]:
+    """``single``: one look at the sloppy box of each crop of the set; ``full``: all looks of the estimator,
+    from such a box in a picture."""
+    size, rng = estimator.checkpoint.config.input_size, np.random.default_rng(HELD_OUT_SEED)
+    scenes = held_out.scenes(scene_size(size), VIEW)
+    parts = [full_looks(estimator, batch, rng) for batch in tqdm(scenes, "all looks", leave=False)]
+    return {"full": joined_looks(parts), "single": single_looks(estimator.backend, held_out.crops(size))}

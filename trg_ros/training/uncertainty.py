@@ -1,0 +1,146 @@
+"""Training the uncertainty head of a finished checkpoint: the poses stay as they are, bit by bit.
+
+The head learns from the checkpoint's errors on augmented training crops, half of them as first and half as
+second looks see them, by the negative log likelihood of a Gaussian. A network is more at home with the heads
+that it was trained on; so the standard deviations are then scaled, axis by axis, to its errors on held-out
+heads, after all looks of the estimator; and measured on others.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from trg_ros.checkpoint import Checkpoint
+from trg_ros.estimator import HeadPoseEstimator
+from trg_ros.evaluation.calibration import calibration_report, held_out_looks
+from trg_ros.evaluation.looks import Looks, joined_looks, single_looks
+from trg_ros.evaluation.rendered import HeldOutSet
+from trg_ros.model.uncertainty import INPUTS, NUMBERS, RESIDUAL_UNIT, UncertaintyHead, pose_factor
+from trg_ros.synthetic.dataset import RenderedDataset
+from trg_ros.synthetic.landmark_set import default_landmark_set
+from trg_ros.training.augmentation import Augmenter
+from trg_ros.training.batches import load_backgrounds
+from trg_ros.training.config import TrainingConfig
+from trg_ros.uncertainty import uncertainty_inputs
+
+Array = NDArray[np.float64]
+
+_HIDDEN = 32
+_EPOCHS, _BATCH = 40, 128
+_LEARNING_RATE, _WEIGHT_DECAY = 2e-3, 0.1
+_CLIP = 5.0
+_SETTLED = 0.5  # of the crops are as second looks see them
+_CUT = 50  # crops at a time
+
+
+def calibrate(
+    checkpoint: Checkpoint, config: TrainingConfig, held_out: HeldOutSet, samples: int, threads: int = 1
+) -> Checkpoint:
+    """The checkpoint with an uncertainty head, and with how well it does among its measured errors.
+
+    :param config: of a training run: where training heads and backgrounds are, and how crops are made.
+    :param held_out: half of it scales the standard deviations, the other half measures.
+    :param samples: training crops.
+    """
+    plain = dataclasses.replace(checkpoint, uncertainty=None)
+    estimator = HeadPoseEstimator.load(plain, detector=None, threads=threads)
+    topology = checkpoint.topology
+    looks = training_looks(estimator, config, samples)
+    head = fit_head(inputs_of(looks, plain), looks.residuals(topology), config.seed)
+    held = held_out_looks(estimator, held_out)
+    fitting, measuring = slice(0, None, 2), slice(1, None, 2)
+    chosen = held["full"][fitting]
+    head = scaled_to(head, inputs_of(chosen, plain), chosen.residuals(topology))
+    calibrated = dataclasses.replace(plain, uncertainty=head)
+    report: dict[str, Any] = {
+        name: calibration_report(some[measuring], calibrated) for name, some in held.items()
+    }
+    errors = {**checkpoint.info.measured_errors, "calibration": report}
+    return dataclasses.replace(calibrated, info=dataclasses.replace(checkpoint.info, measured_errors=errors))
+
+
+def training_looks(estimator: HeadPoseEstimator, config: TrainingConfig, samples: int) -> Looks:
+    """One look at each of so many augmented crops of the training set."""
+    augmentation = dataclasses.replace(config.augmentation, settled_probability=_SETTLED)
+    chosen = default_landmark_set()
+    augmenter = Augmenter(
+        estimator.checkpoint.config.input_size,
+        chosen.flip,
+        chosen.landmarks68,
+        load_backgrounds(config.data, config.seed),
+        augmentation,
+    )
+    dataset = RenderedDataset(Path(config.data.root).expanduser())
+    rng = np.random.default_rng([config.seed, 1])
+    parts = []
+    for _ in tqdm(range(-(-samples // _CUT)), "training crops", leave=False):
+        batch = augmenter(dataset.gather(rng.integers(0, len(dataset), _CUT)), rng)
+        parts.append(single_looks(estimator.backend, batch))
+    return joined_looks(parts)
+
+
+def inputs_of(looks: Looks, checkpoint: Checkpoint) -> Array:
+    """(N, 23) what the head reads of looks."""
+    return uncertainty_inputs(looks.result, looks.windows, checkpoint.topology.landmarks68)
+
+
+def fit_head(inputs: Array, residuals: Array, seed: int = 1) -> UncertaintyHead:
+    """The head with the largest likelihood of residuals (N, 6) given inputs (N, 23)."""
+    torch.manual_seed(seed)
+    mean, deviation = inputs.mean(axis=0), inputs.std(axis=0) + 1e-3
+    x = torch.from_numpy((inputs - mean) / deviation).float()
+    y = torch.from_numpy(residuals).float()
+    network = _initial_network(residuals)
+    steps = max(1, _EPOCHS * len(x) // _BATCH)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        chosen = torch.randint(len(x), (_BATCH,))
+        loss = negative_log_likelihood(network(x[chosen]), y[chosen]).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
+        optimiser.step()
+        schedule.step()
+    hidden_weight, hidden_bias, output_weight, output_bias = (
+        parameter.detach().numpy() for parameter in network.parameters()
+    )
+    unstandardised = hidden_weight / deviation
+    return UncertaintyHead(
+        unstandardised.astype(np.float32),
+        (hidden_bias - unstandardised @ mean).astype(np.float32),
+        output_weight,
+        output_bias,
+    )
+
+
+def negative_log_likelihood(numbers: Tensor, residuals: Tensor) -> Tensor:
+    """(N,) of residuals (N, 6), up to a constant, under Gaussians given by numbers (N, 21)."""
+    factor = pose_factor(numbers)
+    white = torch.linalg.solve_triangular(factor, residuals[..., None], upper=False)[..., 0]
+    return 0.5 * (white * white).sum(dim=1) + factor.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+
+
+def scaled_to(head: UncertaintyHead, inputs: Array, residuals: Array) -> UncertaintyHead:
+    """The head with standard deviations scaled, axis by axis, so that the mean square of the normalised
+    residuals is 1."""
+    factor = head(inputs)
+    variance = (factor * factor).sum(axis=2)
+    return head.scaled(np.sqrt((residuals**2 / variance).mean(axis=0)))
+
+
+def _initial_network(residuals: Array) -> nn.Sequential:
+    """It says the same of all heads: the residuals' root mean square."""
+    output = nn.Linear(_HIDDEN, NUMBERS)
+    nn.init.zeros_(output.weight)
+    nn.init.zeros_(output.bias)
+    usual = np.sqrt((residuals**2).mean(axis=0)) / RESIDUAL_UNIT
+    with torch.no_grad():
+        output.bias[:6] = torch.from_numpy(np.log(usual))
+    return nn.Sequential(nn.Linear(INPUTS, _HIDDEN), nn.Tanh(), output)
