@@ -167,7 +167,9 @@ def test_missing_library_names_the_remedy(monkeypatch, tmp_path):
     with pytest.raises(DetectorError, match=r"pip install yuface.*yunet"):
         LibFaceDetection()
     with pytest.raises(DetectorError, match="pip install yuface"):
-        make_detector("auto")
+        make_detector("libfacedetection")
+    with pytest.raises(DetectorError, match="pip install yuface"):
+        make_detector("auto", library="/somewhere/else.so")
 
 
 def test_library_search_order(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ boxes that TRG was trained on.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from trg_ros.checks import check_image
 from trg_ros.errors import DetectorError, InputError
 from trg_ros.libfacedetection import FaceDetectionLibrary
+
+logger = logging.getLogger(__name__)
 
 #: Where TRG's box is in terms of a tight face box: centre lowered by this part of the box's height ...
 TRG_BOX_SHIFT = 0.08
@@ -69,8 +72,8 @@ def trg_boxes_from_face_boxes(
     return np.concatenate([center - half, center + half], axis=1)
 
 
-class _ReducingDetector:
-    """What both adapters share: detect on a smaller copy, scale back, drop weak faces, sort by score."""
+class ReducingDetector:
+    """What detectors share: detect on a smaller copy, scale back, drop weak faces, sort by score."""
 
     def __init__(self, max_side: int, min_score: float) -> None:
         if not isinstance(max_side, int) or max_side < 32:
@@ -110,7 +113,7 @@ class _ReducingDetector:
         raise NotImplementedError
 
 
-class LibFaceDetection(_ReducingDetector):
+class LibFaceDetection(ReducingDetector):
     """libfacedetection, the library by YuNet's author, called through ctypes on one thread.
 
     :param library: path of ``libfacedetection.so``; None: ``$TRG_LIBFACEDETECTION``, the installed ``yuface``
@@ -131,7 +134,7 @@ class LibFaceDetection(_ReducingDetector):
         return Detections(boxes, faces[:, 0] / np.float32(100), faces[:, 5:15].reshape(-1, 5, 2))
 
 
-class OpenCVYuNet(_ReducingDetector):
+class OpenCVYuNet(ReducingDetector):
     """OpenCV's ``FaceDetectorYN`` with a YuNet ONNX file of the user's (OpenCV 4.5.4 or newer).
 
     :param path: for instance ``face_detection_yunet_2023mar.onnx`` of OpenCV's model zoo.
@@ -172,18 +175,38 @@ class OpenCVYuNet(_ReducingDetector):
 def make_detector(name: str = "auto", **options: Any) -> FaceDetector:
     """A detector by name.
 
-    :param name: "libfacedetection"; "yunet" (needs ``path``); "auto": yunet if a ``path`` is given, else
-        libfacedetection.
-    :param options: of :class:`LibFaceDetection` or :class:`OpenCVYuNet`.
+    :param name: "libfacedetection"; "yunet" (needs ``path``); "trg", the package's own; "auto": yunet if a
+        ``path`` is given, else libfacedetection where it is installed, else trg.
+    :param options: of :class:`LibFaceDetection`, :class:`OpenCVYuNet` or
+        :class:`~trg_ros.finder.detector.TRGFinder`.
     :raises DetectorError: for an unknown name, or a detector that isn't there, naming the remedy.
     """
-    makers: dict[str, Any] = {"libfacedetection": LibFaceDetection, "yunet": OpenCVYuNet}
+    makers: dict[str, Any] = {"libfacedetection": LibFaceDetection, "yunet": OpenCVYuNet, "trg": _trg_finder}
+    if name == "auto" and not options.get("path"):
+        return _installed_detector(options)
     if name == "auto":
-        name = "yunet" if options.get("path") else "libfacedetection"
+        name = "yunet"
     if name not in makers:
-        raise DetectorError(f"detector {name!r} is unknown: use auto, {' or '.join(makers)}")
+        raise DetectorError(f"detector {name!r} is unknown: use auto, {', '.join(makers)}")
     if name == "yunet" and not options.get("path"):
         raise DetectorError("detector yunet needs the path of a YuNet ONNX file (path=...)")
     if name == "libfacedetection":
         options.pop("path", None)
     return makers[name](**options)
+
+
+def _installed_detector(options: dict[str, Any]) -> FaceDetector:
+    options = {key: value for key, value in options.items() if key != "path"}
+    try:
+        return LibFaceDetection(**options)
+    except DetectorError as error:
+        if options.pop("library", None):
+            raise
+        logger.info("detector auto: no libfacedetection (%s); using the package's own, trg", error)
+    return _trg_finder(**options)
+
+
+def _trg_finder(**options: Any) -> FaceDetector:
+    from trg_ros.finder.detector import TRGFinder  # it needs torch, the others don't
+
+    return TRGFinder(**options)

@@ -29,7 +29,7 @@ _HELP = (
     "get it with `pip install yuface` (Python 3.10 or 3.11 on x86-64), or name one in $"
     + LIBRARY_VARIABLE
     + "; "
-    "or use OpenCV's detector with a YuNet ONNX file (detector 'yunet'), or boxes from elsewhere"
+    "or use the package's own detector 'trg', or 'yunet' with a YuNet ONNX file, or boxes from elsewhere"
 )
 _first_call = threading.Lock()  # the library unpacks its weights on the first call, without a lock of its own
 

@@ -1,0 +1,283 @@
+"""Scenes for the finder's training and test: rendered heads of all sizes among things that are no faces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from trg_ros.errors import InputError
+from trg_ros.finder.develop import develop
+from trg_ros.finder.layers import (
+    Head,
+    head_map,
+    heads_of,
+    mirrored,
+    paint_body,
+    paint_head,
+    paint_shape,
+    paint_thing,
+    without_face,
+)
+from trg_ros.synthetic.backgrounds import procedural_patches
+from trg_ros.synthetic.dataset import RenderedDataset
+
+#: TRG boxes with a smaller side (px) are too small to be asked for, or to be wrong about.
+SMALLEST_SIDE = 14.0
+#: Faces turned further away than the first (radians) are no longer asked for; beyond the second they are
+#: backs of heads, and a find there is wrong.
+LAST_FACE, FIRST_BACK = math.radians(92), math.radians(108)
+#: A face with more than this part of its 68 points covered or outside is neither asked for nor wrong.
+MOST_HIDDEN = 0.5
+
+
+@dataclass(frozen=True)
+class FinderScene:
+    """image: (H, W, 3) uint8 RGB. boxes: (N, 3) centre x, y and side of the TRG boxes, px. points: (N, 5, 2)
+    px: right eye, left eye, nose tip, right and left mouth corner of the person. wanted: (N,) bool; the
+    others are too small, covered or turned away, and neither right nor wrong to find."""
+
+    image: np.ndarray
+    boxes: np.ndarray
+    points: np.ndarray
+    wanted: np.ndarray
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """width, height: px. sides: of the boxes, px, from and to. empty: part of scenes without any face.
+    crowded: part with many small faces. photometric: probability factor of blur, colour, noise and JPEG."""
+
+    width: int = 192
+    height: int = 160
+    sides: tuple[float, float] = (13.0, 180.0)
+    empty: float = 0.15
+    crowded: float = 0.2
+    photometric: float = 1.0
+
+
+def five_points(points68: np.ndarray) -> np.ndarray:
+    """(..., 68, 2) -> (..., 5, 2): middles of the eyes, nose tip, mouth corners; the person's right first."""
+    eyes = [points68[..., 36:42, :].mean(axis=-2), points68[..., 42:48, :].mean(axis=-2)]
+    return np.stack([*eyes, *(points68[..., k, :] for k in (30, 48, 54))], axis=-2)
+
+
+def box_of(points68: np.ndarray) -> np.ndarray:
+    """TRG box (3,) centre x, y, side, px, of the 68 points (68, 2)."""
+    low, high = points68.min(axis=0), points68.max(axis=0)
+    return np.array([*(low + high) / 2, 1.5 * (high - low).max()])
+
+
+def read_photos(folder: Path | str, longest: int = 900) -> list[np.ndarray]:
+    """All pictures of a folder as RGB, reduced.
+
+    :raises InputError: when there are none.
+    """
+    pictures = [cv2.imread(str(path)) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+    photos = [picture[..., ::-1] for picture in pictures if picture is not None]
+    if not photos:
+        raise InputError(f"no readable picture in {folder}: give a folder of photographs without people")
+    scales = [min(1.0, longest / max(photo.shape[:2])) for photo in photos]
+    return [
+        cv2.resize(np.ascontiguousarray(photo), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        for photo, scale in zip(photos, scales, strict=True)
+    ]
+
+
+class _People:
+    """The heads of a scene that is being painted, and which of their 68 points can still be seen."""
+
+    def __init__(self, image: np.ndarray) -> None:
+        self._image = image
+        self.boxes: list[np.ndarray] = []
+        self.points: list[np.ndarray] = []
+        self.angles: list[float] = []
+        self._pixels = np.zeros((0, 68, 2), np.int64)
+        self._seen = np.zeros((0, 68), bool)
+
+    def add(self, points68: np.ndarray, angle: float) -> None:
+        """A head that was just painted, its points (68, 2) px."""
+        self.boxes.append(box_of(points68))
+        self.points.append(five_points(points68))
+        self.angles.append(angle)
+        limits = np.array(self._image.shape[1::-1]) - 1
+        pixels = points68.round().astype(np.int64)
+        seen = (pixels == np.clip(pixels, 0, limits)).all(axis=1)
+        self._pixels = np.concatenate([self._pixels, np.clip(pixels, 0, limits)[None]])
+        self._seen = np.concatenate([self._seen, seen[None]])
+
+    @contextmanager
+    def painted_over(self) -> Iterator[None]:
+        """What changes inside this context covers the points that it changes."""
+        x, y = self._pixels[..., 0], self._pixels[..., 1]
+        before = self._image[y, x].astype(np.int16)
+        yield
+        changed = np.abs(self._image[y, x] - before).max(axis=-1) > 6
+        self._seen &= ~changed
+
+    def hidden(self) -> np.ndarray:
+        """(N,) part of each head's points that is covered or outside."""
+        return np.asarray(1 - self._seen.mean(axis=1))
+
+
+class SceneComposer:
+    """Draws scenes; scene k of a seed is always the same one as long as its data sets don't grow.
+
+    :param datasets: rendered heads, and how often each is drawn from.
+    :param photos: RGB pictures without people; invented backgrounds are used as well.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[tuple[RenderedDataset, float]],
+        photos: Sequence[np.ndarray],
+        settings: SceneSettings | None = None,
+        textures: int = 300,
+    ) -> None:
+        self.settings = settings or SceneSettings()
+        self._datasets = [dataset for dataset, _ in datasets]
+        shares = np.array([share for _, share in datasets])
+        self._shares = shares / shares.sum()
+        self._photos = list(photos)
+        self._textures = procedural_patches(textures, 160, seed=5)
+
+    def scene(self, seed: int, number: int) -> FinderScene:
+        """Scene ``number`` of a seed."""
+        rng = np.random.default_rng([seed, number])
+        image = self._background(rng)
+        people = _People(image)
+        for _ in range(int(rng.integers(0, 7))):
+            self._paint_distractor(image, rng)
+        for side in self._sides(rng):
+            self._paint_person(image, people, side, rng)
+        for _ in range(int(rng.integers(0, 4)) if rng.random() < 0.35 else 0):
+            with people.painted_over():
+                self._paint_occluder(image, people, rng)
+        image = develop(image, self.settings.photometric, rng)
+        boxes = np.array(people.boxes, np.float32).reshape(-1, 3)
+        points = np.array(people.points, np.float32).reshape(-1, 5, 2)
+        wanted = (people.hidden() <= MOST_HIDDEN) & (boxes[:, 2] >= SMALLEST_SIDE)
+        wanted &= np.array(people.angles, np.float32) <= LAST_FACE
+        limits = [self.settings.width - 1, self.settings.height - 1]
+        wanted &= (boxes[:, :2] == np.clip(boxes[:, :2], 0, limits)).all(axis=1)
+        return FinderScene(image, boxes, points, wanted)
+
+    def _texture(self, rng: np.random.Generator) -> np.ndarray:
+        """A random part of a photo or an invented picture, not larger than 160 px."""
+        if self._photos and rng.random() < 0.5:
+            photo = self._photos[rng.integers(len(self._photos))]
+            side = int(rng.integers(40, min(photo.shape[:2])))
+            top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
+            step = max(1, side // 160)
+            return photo[top : top + side : step, left : left + side : step]
+        return self._textures[rng.integers(len(self._textures))]
+
+    def _background(self, rng: np.random.Generator) -> np.ndarray:
+        """A part of a photo or an invented picture, sometimes with walls and furniture of others."""
+        width, height = self.settings.width, self.settings.height
+        if self._photos and rng.random() < 0.6:
+            source = self._photos[rng.integers(len(self._photos))]
+        else:
+            source = self._textures[rng.integers(len(self._textures))]
+        part = rng.uniform(0.3, 1.0)
+        rows, columns = (max(2, int(length * part)) for length in source.shape[:2])
+        top, left = (
+            int(rng.integers(0, length - taken + 1))
+            for length, taken in zip(source.shape[:2], (rows, columns), strict=True)
+        )
+        window = source[top : top + rows, left : left + columns]
+        mode = cv2.INTER_AREA if rows > height else cv2.INTER_LINEAR
+        image = cv2.resize(window, (width, height), interpolation=mode)
+        if rng.random() < 0.5:
+            image = image[:, ::-1]
+        image = cv2.convertScaleAbs(np.ascontiguousarray(image), alpha=rng.uniform(0.35, 1.15))
+        for _ in range(int(rng.integers(0, 7)) if rng.random() < 0.6 else 0):
+            low = rng.uniform([-0.3 * width, -0.3 * height], [width, height])
+            high = low + rng.uniform(0.05, 0.8, 2) * [width, height]
+            corners = np.array([low, [high[0], low[1]], high, [low[0], high[1]]])
+            corners += rng.normal(size=(4, 2)) * 0.04 * height
+            paint_shape(image, corners, self._texture(rng), soft=float(rng.choice([0, 1, 4])))
+        return image
+
+    def _sides(self, rng: np.random.Generator) -> np.ndarray:
+        """Box sides of the people to paint, far (small) ones first."""
+        small, large = self.settings.sides
+        kind = rng.random()
+        if kind < self.settings.empty:
+            return np.zeros(0)
+        if kind < self.settings.empty + self.settings.crowded:
+            middle = rng.uniform(1.2 * small, min(4 * small, large))
+            sides = middle * np.exp(rng.normal(0, 0.25, int(rng.integers(6, 18))))
+        else:
+            count = int(rng.choice([1, 2, 3, 4, 6], p=[0.35, 0.25, 0.2, 0.12, 0.08]))
+            sides = small * (large / small) ** rng.random(count)
+        return np.sort(np.clip(sides, small, large))
+
+    def _head(self, rng: np.random.Generator) -> Head:
+        dataset = self._datasets[rng.choice(len(self._datasets), p=self._shares)]
+        head = heads_of(dataset.gather(rng.integers(0, len(dataset), 1)))[0]
+        return mirrored(head) if rng.random() < 0.5 else head
+
+    def _place(self, people: _People, side: float, rng: np.random.Generator) -> np.ndarray | None:
+        """A centre where no other head of the crowd is hidden much, if there is one."""
+        limits = np.array([self.settings.width, self.settings.height])
+        for _ in range(6):
+            center = rng.uniform(-0.04, 1.04, 2) * limits
+            center = limits / 2 + (center - limits / 2) * max(0.3, 1 - 0.5 * side / limits[1])
+            apart = [
+                np.abs(center - box[:2]).max() - 0.5 * (side * 0.8 + box[2] * 0.6) for box in people.boxes
+            ]
+            if not apart or min(apart) > 0:
+                return center
+        return None
+
+    def _paint_person(
+        self, image: np.ndarray, people: _People, side: float, rng: np.random.Generator
+    ) -> None:
+        center = self._place(people, side, rng)
+        if center is None:
+            return
+        head, roll = self._head(rng), math.radians(_draw_roll(rng))
+        place = head_map(head, center, side, roll)
+        points68 = head.points68 @ place[:, :2].T + place[:, 2]
+        gain = rng.uniform(0.55, 1.15) * rng.uniform(0.92, 1.08, 3)
+        with people.painted_over():
+            if rng.random() < 0.7:
+                lean = 0.4 * roll + rng.normal() * 0.08
+                paint_body(image, points68[8], side, lean, self._texture(rng), rng)
+            paint_head(image, head, place, gain)
+        if head.angle < FIRST_BACK:
+            people.add(points68, head.angle)
+
+    def _paint_distractor(self, image: np.ndarray, rng: np.random.Generator) -> None:
+        """Something that is no face, of the size that faces have."""
+        small, large = self.settings.sides
+        size = math.exp(rng.uniform(math.log(small), math.log(large)))
+        center = rng.uniform(0, 1, 2) * [self.settings.width, self.settings.height]
+        if rng.random() < 0.25:
+            head = without_face(self._head(rng), rng)
+            if rng.random() < 0.5:
+                paint_body(image, center + [0, 0.35 * size], size, 0.0, self._texture(rng), rng)
+            place = head_map(head, center, size, math.radians(_draw_roll(rng)))
+            paint_head(image, head, place, rng.uniform(0.55, 1.15) * np.ones(3))
+        else:
+            paint_thing(image, center, size, self._texture(rng), rng)
+
+    def _paint_occluder(self, image: np.ndarray, people: _People, rng: np.random.Generator) -> None:
+        """Something in front of a face, more often at its edge than on it."""
+        if not people.boxes:
+            return
+        box = people.boxes[rng.integers(len(people.boxes))]
+        angle, reach = rng.uniform(0, 2 * math.pi), box[2] * rng.uniform(0.15, 0.7)
+        center = box[:2] + reach * np.array([math.cos(angle), math.sin(angle)])
+        paint_thing(image, center, box[2] * rng.uniform(0.2, 0.9), self._texture(rng), rng)
+
+
+def _draw_roll(rng: np.random.Generator) -> float:
+    """Degrees: mostly upright, sometimes lying."""
+    return float(rng.normal() * 9 if rng.random() < 0.5 else rng.uniform(-75, 75) * rng.random())
