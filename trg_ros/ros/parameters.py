@@ -28,7 +28,7 @@ class Settings(ParameterTable):
     detector: str = parameter(
         "auto",
         "Face detector; auto: the best that is installed; topic: boxes come from `detections`.",
-        choices=("auto", "libfacedetection", "yunet", "topic"),
+        choices=("auto", "libfacedetection", "trg", "yunet", "topic"),
     )
     detector_model: str = parameter(
         "", "Detector model file (yunet: its ONNX file) or library; empty: search the usual places."
