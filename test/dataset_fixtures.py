@@ -173,13 +173,21 @@ def write_biwi(root: Path, truths: list[Truth], sequence: str = "01") -> None:
         )
 
 
-def write_300wlp(root: Path, count: int = 3, size: int = 450) -> dict[str, np.ndarray]:
-    """300W-LP with the landmarks folder and mirrored pictures; returns the landmarks (68, 2) px by name."""
+def write_300wlp(
+    root: Path, count: int = 3, size: int = 450, truths: list[Truth] | None = None
+) -> dict[str, np.ndarray]:
+    """300W-LP with the landmarks folder and mirrored pictures; returns the landmarks (68, 2) px by name.
+
+    :param truths: heads to draw in the middle of the pictures; None: points anywhere.
+    """
     rng = np.random.default_rng(3)
     truth: dict[str, np.ndarray] = {}
     for index in range(count):
         name = f"AFW_{1000 + index}_1_0"
         points = rng.uniform(0.25 * size, 0.7 * size, (68, 2))
+        if truths is not None:
+            seen = truths[index].landmarks_head @ truths[index].camera_T_head[:3, :3].T + (0, 0, 0.6)
+            points = (500 * seen[:, :2] / seen[:, 2:] + size / 2)[face()[1].landmarks68]
         image = blobs(points, size, size)
         mirrored = np.ascontiguousarray(image[:, ::-1])
         for folder, picture in (("AFW", image), ("AFW_Flip", mirrored)):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from dataset_fixtures import blobs, heads, write_300wlp, write_arkitface
-from test_datasets_formats import brightest_near, lonely
+from spots import brightest_near, lonely
 
 from trg_ros.camera import CameraModel
 from trg_ros.datasets.arkitface import ARKitFace

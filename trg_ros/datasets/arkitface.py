@@ -7,7 +7,9 @@ Turning the y and z axes around, in the head and in the camera, gives the packag
 from __future__ import annotations
 
 import csv
+import logging
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,8 @@ from trg_ros.datasets.files import (
     read_array,
     read_arrays,
 )
-from trg_ros.datasets.sample import HeadDataset, Sample
+from trg_ros.datasets.sample import HeadDataset, Sample, evenly
+from trg_ros.datasets.symmetry import mirror_index
 from trg_ros.errors import InputError
 from trg_ros.geometry import transform_points
 from trg_ros.model.topology import Topology
@@ -36,6 +39,8 @@ SPLITS = ("train", "test")
 # Our axes in OpenGL's: half a turn about x. It is its own inverse.
 _TURN = np.diag([1.0, -1.0, -1.0, 1.0])
 _COLUMNS = ("subject_id", "facial_action", "img_id")
+_FACES_FOR_MIRROR = 16
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +72,7 @@ class ARKitFace(HeadDataset):
         "ARKitFace_image_<train|test>/image/<subject_id>/<facial_action>/<img_id>_ar.jpg",
         "ARKitFace_info_<train|test>/info/<subject_id>/<facial_action>/<img_id>_info.npz     verts, R_t",
         "npy/kpt_ind.npy npy/projection_matrix.txt npy/triangles.npy npy/arkit_subsample.pkl     or --assets",
-        "npy/flip_index.npy     optional: for mirrored training pictures",
+        "npy/flip_index.npy     optional: mirror index; without it one is found from the faces",
     )
 
     def __init__(self, root: Path | str, split: str = "test", assets: Path | str | None = None) -> None:
@@ -78,9 +83,18 @@ class ARKitFace(HeadDataset):
         self.topology = self.assets.topology
         self._rows = _read_list(self.root / "ARKitFace_list" / "list" / f"ARKitFace_{split}.csv")
 
-    @property
+    @cached_property
     def flip(self) -> NDArray[np.int64] | None:
-        return self.assets.flip
+        """The authors' mirror index, or our own, found from a mean face of this data."""
+        if self.assets.flip is not None:
+            return self.assets.flip
+        chosen = evenly(self, _FACES_FOR_MIRROR)
+        faces = [sample.landmarks_head for sample in chosen if sample.landmarks_head is not None]
+        try:
+            return mirror_index(np.mean(faces, axis=0), self.assets.topology.landmarks68)
+        except InputError as error:
+            _log.warning("training pictures are not mirrored: there is no flip_index.npy, and %s", error)
+            return None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -183,7 +197,7 @@ def read_assets(folder: Path) -> ARKitAssets:
 
 
 def _read_flip(folder: Path) -> NDArray[np.int64] | None:
-    """The authors' mirror index; without it faces can't be mirrored for training."""
+    """The authors' mirror index, if it is there."""
     path = folder / "flip_index.npy"
     if not path.exists():
         return None

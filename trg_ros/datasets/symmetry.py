@@ -1,7 +1,12 @@
-"""Mirror images of faces: which of the 68 landmarks is which on the other side."""
+"""Mirror images of faces: which landmark is which on the other side."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import RBFInterpolator
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from trg_ros.errors import InputError
 
 
 def _flip68() -> NDArray[np.int64]:
@@ -17,3 +22,34 @@ def _flip68() -> NDArray[np.int64]:
 #: Where each of the 68 Multi-PIE landmarks goes when the face is mirrored.
 FLIP68 = _flip68()
 FLIP68.setflags(write=False)
+
+
+def mirror_index(face: ArrayLike, landmarks68: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which point is where each one is in a mirror, found from a single face.
+
+    The mirrored face is bent like thin plates until its 68 landmarks lie on those of the other side; then
+    each point is paired with the one that it has come to lie on. So the face need not be symmetric to the
+    millimetre, nor its middle at x = 0.
+
+    :param face: (V, 3) points of a face at rest, any unit.
+    :param landmarks68: (68,) which of them are the Multi-PIE landmarks.
+    :returns: (V,) indices that swap the points in pairs; those on the midline stay.
+    :raises InputError: when the pairs found aren't mutual: the face is not symmetric enough.
+    """
+    face = np.asarray(face, np.float64)
+    mirrored = face * (-1, 1, 1)
+    size = float(np.ptp(face, axis=0).max())
+    try:
+        bend = RBFInterpolator(
+            mirrored[landmarks68] / size,
+            face[landmarks68[FLIP68]],
+            kernel="thin_plate_spline",
+            smoothing=1e-8,
+        )
+    except np.linalg.LinAlgError as error:
+        raise InputError(f"the 68 landmarks don't span a face: {error}") from error
+    flip = linear_sum_assignment(cdist(bend(mirrored / size), face, "sqeuclidean"))[1].astype(np.int64)
+    alone = int((flip[flip] != np.arange(len(flip))).sum())
+    if alone:
+        raise InputError(f"{alone} of {len(flip)} points found no partner in the mirror")
+    return flip
