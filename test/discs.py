@@ -79,10 +79,11 @@ class DiscBackend:
         second[~sure] += 0.4
         count = len(boxes)
         return NetworkResult(
-            np.tile(LANDMARKS, (count, 1, 1)),
+            np.tile(LANDMARKS[:68], (count, 1, 1)),
             np.tile(np.eye(3, dtype=np.float32), (count, 1, 1)),
             translation.astype(np.float32),
             second.astype(np.float32),
+            np.tile(LANDMARKS.reshape(1, -1), (count, 1)),
         )
 
 
@@ -112,7 +113,10 @@ class DiscDetector:
 def checkpoint(size=96):
     """What the estimator reads of a checkpoint."""
     return SimpleNamespace(
-        config=SimpleNamespace(input_size=size), topology=TOPOLOGY, info=CheckpointInfo(name="discs")
+        config=SimpleNamespace(input_size=size),
+        topology=TOPOLOGY,
+        info=CheckpointInfo(name="discs"),
+        uncertainty=None,
     )
 
 

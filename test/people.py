@@ -82,8 +82,9 @@ class AllKnowingBackend:
         second = 2 * (points[..., :2] / points[..., 2:] - boxes[:, None, :2]) / boxes[:, None, 2:]
         second[~sure] += 0.4
         identity = np.tile(np.eye(3, dtype=np.float32), (len(boxes), 1, 1))
-        shape = np.tile(LANDMARKS, (len(boxes), 1, 1))
-        return NetworkResult(shape, identity, places.astype(np.float32), second.astype(np.float32))
+        points68 = np.tile(LANDMARKS[:68], (len(boxes), 1, 1))
+        shape = np.tile(LANDMARKS.reshape(1, -1), (len(boxes), 1))
+        return NetworkResult(points68, identity, places.astype(np.float32), second.astype(np.float32), shape)
 
 
 class OverlookingDetector:

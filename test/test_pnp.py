@@ -75,26 +75,27 @@ class _TwoHeads:
         good = 2 * (self.plane - self.box[:2]) / self.box[2]
         bad = np.full((68, 2), np.nan)
         return NetworkResult(
-            np.repeat(LANDMARKS[None], 2, axis=0).astype(np.float32),
+            np.repeat(LANDMARKS[None, TOPOLOGY.landmarks68], 2, axis=0).astype(np.float32),
             np.repeat(np.eye(3)[None], 2, axis=0).astype(np.float32),
             np.array([[0, 0, 1], [0, 0, 1]], np.float32),
             np.stack([good, bad]).astype(np.float32),
+            np.repeat(LANDMARKS.reshape(1, -1), 2, axis=0).astype(np.float32),
         )
 
 
 def test_backend_with_pnp_poses():
     truth = heads(1, seed=8)[0]
     network = _TwoHeads(truth)
-    backend = with_pose_source(network, "pnp", TOPOLOGY.landmarks68)
+    backend = with_pose_source(network, "pnp")
     result = backend.infer(np.zeros((2, 8, 8, 3), np.uint8), np.stack([network.box] * 2))
     np.testing.assert_allclose(result.rotation[0], truth.camera_T_head[:3, :3], atol=1e-4)
     np.testing.assert_allclose(result.translation[0], truth.camera_T_head[:3, 3], atol=1e-3)
     np.testing.assert_allclose(result.translation[1], [0, 0, 1])
     assert isinstance(backend, PnPBackend) and backend.failures == 1
     assert (backend.device, backend.name) == ("cpu", "said, PnP")
-    assert with_pose_source(network, "trg", TOPOLOGY.landmarks68) is network
+    assert with_pose_source(network, "trg") is network
     with pytest.raises(InputError, match="it must be trg or pnp"):
-        with_pose_source(network, "depth", TOPOLOGY.landmarks68)
+        with_pose_source(network, "depth")
 
 
 def test_estimator_by_name():

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -96,7 +97,7 @@ class HeadPoseEstimator:
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(default_checkpoint_path() if checkpoint is None else checkpoint)
         network = make_backend(checkpoint, device, backend, threads)
-        network = with_pose_source(network, pose_source, checkpoint.topology.landmarks68)
+        network = with_pose_source(network, pose_source)
         if pose_source != "trg":  # the uncertainty head knows TRG's own errors only
             checkpoint = dataclasses.replace(checkpoint, uncertainty=None)
         return cls(checkpoint, network, detector)
@@ -205,7 +206,7 @@ class HeadPoseEstimator:
                 [windows_of_boxes(one, boxes[i : i + 1], turn=False) for i, one in enumerate(camera)]
             )
         result = self._infer(crops_rgb, windows)
-        scores = self._consistency(windows, result)
+        _, scores = self._second_opinion(windows, result)
         return build_heads(result, windows, camera, scores, self.checkpoint)
 
     def estimate_windows(
@@ -222,7 +223,7 @@ class HeadPoseEstimator:
         if not len(windows):
             return WindowEstimates(windows, _NOTHING, windows, np.zeros(0))
         result = self._infer(self._cut(image_bgr, camera, windows), windows)
-        implied = self._landmark_windows(windows, result)
+        implied, sure = self._second_opinion(windows, result)
         for look in range(int(refine.max())):
             again = np.flatnonzero((refine > look) & _plausible(implied, windows))
             if not len(again):
@@ -230,8 +231,8 @@ class HeadPoseEstimator:
             windows = windows.with_rows(again, implied[again])
             second = self._infer(self._cut(image_bgr, camera, windows[again]), windows[again])
             result = result.with_rows(again, second)
-            implied = self._landmark_windows(windows, result)
-        return WindowEstimates(windows, result, implied, self._consistency(windows, result))
+            implied, sure = self._second_opinion(windows, result)
+        return WindowEstimates(windows, result, implied, sure)
 
     def heads(self, estimates: WindowEstimates, camera: CameraModel, box_scores: NDArray) -> list[HeadPose]:
         """The heads of :meth:`estimate_windows`; ``box_scores`` (N,) as for :meth:`estimate`."""
@@ -247,54 +248,55 @@ class HeadPoseEstimator:
     def _cut(
         self, image_bgr: NDArray[np.uint8], camera: CameraModel, windows: CropWindows
     ) -> NDArray[np.uint8]:
-        return cut_windows(image_bgr, camera, windows, self.checkpoint.config.input_size)[..., ::-1]
+        """Crops (N, S, S, 3), RGB."""
+        crops = cut_windows(image_bgr, camera, windows, self.checkpoint.config.input_size)
+        if len(crops):
+            rows = crops.reshape(-1, *crops.shape[2:])
+            cv2.cvtColor(rows, cv2.COLOR_BGR2RGB, dst=rows)
+        return crops
 
-    def _landmarks68(self, result: NetworkResult) -> Array:
-        """(N, 68, 3) in the virtual cameras."""
-        landmarks68 = result.landmarks_head[:, self.checkpoint.topology.landmarks68].astype(np.float64)
-        return landmarks68 @ result.rotation.transpose(0, 2, 1) + result.translation[:, None]
+    def _second_opinion(self, windows: CropWindows, result: NetworkResult) -> tuple[CropWindows, Array]:
+        """What the network's two opinions on the 68 landmarks say together.
 
-    def _consistency(self, windows: CropWindows, result: NetworkResult) -> Array:
-        usual = float(self.checkpoint.info.measured_errors.get(DISAGREEMENT, _USUAL_DISAGREEMENT))
-        return consistency(windows, self._landmarks68(result), result.landmarks68_crop, usual)
-
-    def _landmark_windows(self, windows: CropWindows, result: NetworkResult) -> CropWindows:
-        """Where the face is: the size from the dense landmarks, the place from the 2D head.
-
-        The dense landmarks follow a face that is off the crop's centre only part of the way, and looking
-        where they are, again and again, walks off the face; the 2D head sees where it is, but not its size.
+        :returns: where the face is: the size from the dense landmarks, the place from the 2D head. (The dense
+            landmarks follow a face that is off the crop's centre only part of the way, and looking where they
+            are, again and again, walks off the face; the 2D head sees where it is, but not its size.) And
+            (N,) the :func:`consistency` of the two.
         """
-        virtual = self._landmarks68(result)
-        plane = virtual[..., :2] / np.maximum(virtual[..., 2:], _MIN_DEPTH)
+        virtual = result.landmarks68_head.astype(np.float64) @ result.rotation.transpose(0, 2, 1)
+        virtual += result.translation[:, None]
+        depth = virtual[..., 2:]
+        plane = virtual[..., :2] / np.maximum(depth, _MIN_DEPTH)
         seen = windows.center[:, None] + 0.5 * windows.size[:, None, None] * result.landmarks68_crop
-        virtual[..., :2] += (seen - plane).mean(axis=1, keepdims=True) * virtual[..., 2:]
-        up = -np.einsum("nij,nj->ni", windows.camera_R_virtual, result.rotation[:, :, 1])
-        return CropWindows.from_landmarks68(virtual @ windows.camera_R_virtual.transpose(0, 2, 1), up)
+        apart = seen - plane
+        usual = float(self.checkpoint.info.measured_errors.get(DISAGREEMENT, _USUAL_DISAGREEMENT))
+        sure = consistency(apart / windows.size[:, None, None], usual)
+        virtual[..., :2] += apart.mean(axis=1, keepdims=True) * depth
+        up = -(windows.camera_R_virtual @ result.rotation[:, :, 1:2])[..., 0]
+        in_camera = virtual @ windows.camera_R_virtual.transpose(0, 2, 1)
+        return CropWindows.from_landmarks68(in_camera, up), sure
 
 
 _NOTHING = NetworkResult(
-    np.zeros((0, 0, 3), np.float32),
+    np.zeros((0, 68, 3), np.float32),
     np.zeros((0, 3, 3), np.float32),
     np.zeros((0, 3), np.float32),
     np.zeros((0, 68, 2), np.float32),
+    np.zeros((0, 0), np.float32),
 )
 
 
-def consistency(
-    windows: CropWindows, landmarks68: Array, landmarks68_crop: NDArray, usual: float = _USUAL_DISAGREEMENT
-) -> Array:
+def consistency(apart: Array, usual: float = _USUAL_DISAGREEMENT) -> Array:
     """(N,) 0..1: how well the two opinions of the network on the 68 landmarks agree.
 
-    One is the 68 of the dense landmarks (N, 68, 3), virtual camera, the other comes from the 2D head (N, 68,
-    2), crop coordinates. Without a face they are several times as far apart as on faces. (Where the landmarks
-    lie alone says little: without a face the network answers with an average one, right in the crop.)
+    One is the 68 of the dense landmarks, the other comes from the 2D head. Without a face they are several
+    times as far apart as on faces. (Where the landmarks lie alone says little: without a face the network
+    answers with an average one, right in the crop.)
 
+    :param apart: (N, 68, 2) from one to the other, over the crop's side.
     :param usual: their distance on faces, over the crop's side; 2.5 times that scores 0.5.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        plane = landmarks68[..., :2] / np.where(landmarks68[..., 2:] > 0, landmarks68[..., 2:], np.nan)
-    in_crop = (plane - windows.center[:, None]) / windows.size[:, None, None]
-    distance = np.linalg.norm(in_crop - 0.5 * landmarks68_crop, axis=2).mean(axis=1)
+    distance = np.sqrt((apart * apart).sum(axis=2)).mean(axis=1)
     return np.nan_to_num(1.0 / (1.0 + (distance / (_HALF_SCORE * usual)) ** 4), nan=0.0)
 
 

@@ -64,13 +64,11 @@ def solve_pnp(points_head: ArrayLike, points_plane: ArrayLike, inlier_distance: 
 class PnPBackend:
     """A backend whose poses come from PnP instead of the network's own; its landmarks stay the network's.
 
-    :param landmarks68: (68,) indices of the landmarks that the 2D head sees.
-
     ``failures`` counts heads without a consensus; they keep TRG's pose.
     """
 
-    def __init__(self, backend: Backend, landmarks68: NDArray[np.int64]) -> None:
-        self._backend, self._landmarks68 = backend, landmarks68
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self.failures = 0
 
     @property
@@ -89,8 +87,7 @@ class PnPBackend:
         rotation, translation = result.rotation.copy(), result.translation.copy()
         for index, (center_x, center_y, size) in enumerate(np.asarray(boxes, np.float64)):
             plane = (center_x, center_y) + 0.5 * size * result.landmarks68_crop[index].astype(np.float64)
-            points_head = result.landmarks_head[index, self._landmarks68]
-            pose = solve_pnp(points_head, plane, INLIER_DISTANCE * size)
+            pose = solve_pnp(result.landmarks68_head[index], plane, INLIER_DISTANCE * size)
             if pose is None:
                 self.failures += 1
                 continue
@@ -98,8 +95,8 @@ class PnPBackend:
         return dataclasses.replace(result, rotation=rotation, translation=translation)
 
 
-def with_pose_source(backend: Backend, pose_source: str, landmarks68: NDArray[np.int64]) -> Backend:
+def with_pose_source(backend: Backend, pose_source: str) -> Backend:
     """The backend that answers with poses from "trg" or "pnp". :raises InputError: for another name."""
     if pose_source not in POSE_SOURCES:
         raise InputError(f"pose source {pose_source!r}: it must be {' or '.join(POSE_SOURCES)}")
-    return backend if pose_source == "trg" else PnPBackend(backend, landmarks68)
+    return backend if pose_source == "trg" else PnPBackend(backend)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trg_ros.backends import NetworkResult
 from trg_ros.crop import CropWindows
-from trg_ros.model.topology import Topology
+from trg_ros.model.topology import SELLION
 from trg_ros.model.uncertainty import UncertaintyHead
 
 Array = NDArray[np.float64]
@@ -22,11 +22,11 @@ _PART_SIZES = np.diff([*_PARTS, 68])
 _LEAST = 1e-4  # of a depth or a distance whose logarithm is taken
 
 
-def uncertainty_inputs(result: NetworkResult, windows: CropWindows, landmarks68: NDArray[np.int64]) -> Array:
+def uncertainty_inputs(result: NetworkResult, windows: CropWindows) -> Array:
     """(N, 23): where the head is in its window and how it is turned, and how far the two opinions of the
     network on the 68 landmarks are apart, which tells a face seen well from one that is guessed."""
     rotation = result.rotation.astype(np.float64)
-    points = result.landmarks_head[:, landmarks68] @ rotation.transpose(0, 2, 1)
+    points = result.landmarks68_head @ rotation.transpose(0, 2, 1)
     points += result.translation[:, None]
     depth = np.maximum(points[..., 2:], _LEAST)
     size = windows.size[:, None]
@@ -54,18 +54,16 @@ def uncertainty_inputs(result: NetworkResult, windows: CropWindows, landmarks68:
     )
 
 
-def face_origin(result: NetworkResult, topology: Topology) -> Array:
+def face_origin(result: NetworkResult) -> Array:
     """(N, 3) the sellion in the virtual cameras, metres."""
-    sellion = result.landmarks_head[:, topology.sellion].astype(np.float64)
+    sellion = result.landmarks68_head[:, SELLION].astype(np.float64)
     return np.einsum("nij,nj->ni", result.rotation, sellion) + result.translation
 
 
-def learned_covariances(
-    head: UncertaintyHead, result: NetworkResult, windows: CropWindows, topology: Topology
-) -> Array:
+def learned_covariances(head: UncertaintyHead, result: NetworkResult, windows: CropWindows) -> Array:
     """(N, 6, 6) of x y z (m) and rotations about x y z (rad), camera frame, at the face's origin."""
-    factor = head(uncertainty_inputs(result, windows, topology.landmarks68))
-    factor[:, :3] *= face_origin(result, topology)[:, 2, None, None]
+    factor = head(uncertainty_inputs(result, windows))
+    factor[:, :3] *= face_origin(result)[:, 2, None, None]
     camera_R_virtual = windows.camera_R_virtual[:, None]
     factor = (camera_R_virtual @ factor.reshape(-1, 2, 3, 6)).reshape(-1, 6, 6)
     return factor @ factor.transpose(0, 2, 1)

@@ -1,8 +1,8 @@
 """The network in OpenVINO: more than twice as fast as torch on a CPU.
 
-It is compiled in two parts. The first makes feature maps of the crops, which is nearly all the arithmetic, in
+It is compiled in parts. The first makes feature maps of the crops, which is nearly all the arithmetic, in
 fp32 or bf16; the second refines landmarks and pose with them, always in fp32, because a head at one metre in
-bf16 is off by millimetres from rounding alone.
+bf16 is off by millimetres from rounding alone. The third makes all landmarks, once somebody asks for them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import nn
 
 import trg_ros.model
 from trg_ros.backends.model_cache import ModelCache
-from trg_ros.backends.protocol import NetworkResult, joined
+from trg_ros.backends.protocol import Decoder, NetworkResult, joined
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.errors import DeviceError
 from trg_ros.model.deploy import DeployedTRG
@@ -35,7 +35,7 @@ from trg_ros.model.deploy import DeployedTRG
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-_PARTS = ("features", "refinement")
+_PARTS = ("features", "refinement", "landmarks")
 #: Numbers of faces that networks are compiled for.
 _SIZES = (1, 2, 4, 8)
 #: A network may be that many times too large for the faces at hand.
@@ -97,6 +97,7 @@ class OpenVINOBackend:
             save=_save,
         )
         self._lock = threading.Lock()
+        self._landmarks: Any = None
         self._compiler = ThreadPoolExecutor(1, "openvino compiler")
         self._networks: dict[int, Future[_Network]] = {}
         self._prepare(1).result()
@@ -115,7 +116,7 @@ class OpenVINOBackend:
             while done < len(crops_rgb):
                 network = self._network_for(len(crops_rgb) - done)
                 part = slice(done, done + network.size)
-                parts.append(network.infer(crops_rgb[part], boxes[part]))
+                parts.append(network.infer(crops_rgb[part], boxes[part], self._decode))
                 done += network.size
         return parts[0] if len(parts) == 1 else joined(parts)
 
@@ -125,6 +126,12 @@ class OpenVINOBackend:
             size = _size_for(faces)
             self._prepare(size).result()
             faces -= size
+
+    def _decode(self, shape_code: NDArray[np.float32]) -> NDArray[np.float32]:
+        with self._lock:
+            if self._landmarks is None:
+                self._landmarks = self._compile_part(self._models[2], "f32")
+            return self._landmarks.infer([np.ascontiguousarray(shape_code)])[0].copy()
 
     def _network_for(self, faces: int) -> _Network:
         """The best one for so many faces, or the best that is ready."""
@@ -145,7 +152,7 @@ class OpenVINOBackend:
             size,
             *(
                 self._compile_part(_fixed(model, size), precision)
-                for model, precision in zip(self._models, precisions, strict=True)
+                for model, precision in zip(self._models[:2], precisions, strict=True)
             ),
         )
 
@@ -177,16 +184,19 @@ class _Network:
         self._crops = features.get_input_tensor(0).data
         self._boxes = refinement.get_input_tensor(0).data
         self._boxes[:] = (0.0, 0.0, 1.0)
-        outputs = [refinement.get_output_tensor(index) for index in range(3)]
-        self._outputs = [tensor.data for tensor in (*outputs, features.get_output_tensor(0))]
+        landmarks68, rotation, translation, code = (refinement.get_output_tensor(i).data for i in range(4))
+        self._outputs = landmarks68, rotation, translation, features.get_output_tensor(0).data, code
 
-    def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
+    def infer(
+        self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32], decode: Decoder
+    ) -> NetworkResult:
         """As :meth:`Backend.infer` for up to ``size`` faces; what is missing is computed and left out."""
         faces = len(crops_rgb)
         self._crops[:faces], self._boxes[:faces] = crops_rgb, boxes
         self._features.infer(share_outputs=True)
         self._refinement.infer(share_outputs=True)
-        return NetworkResult(*(output[:faces].copy() for output in self._outputs))
+        copies = [output[:faces].copy() for output in self._outputs]
+        return NetworkResult(copies[0], copies[1], copies[2], copies[3], copies[4], decode)
 
 
 def _size_for(faces: int) -> int:
@@ -210,14 +220,16 @@ def _save(models: Sequence[Any], folder: Path) -> None:
 
 
 def convert(checkpoint: Checkpoint) -> list[Any]:
-    """The network's two parts as OpenVINO models: features and refinement, with a dynamic batch."""
+    """The network's parts as OpenVINO models with a dynamic batch."""
     network = DeployedTRG(checkpoint.build_model())
     size = checkpoint.config.input_size
     crops = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     box = torch.tensor([[0.0, 0.0, 0.2], [0.1, 0.1, 0.3]])
     with torch.inference_mode():
         _, *maps = network.features(crops)
-    return [_convert(network.features, [crops]), _convert(network.refinement, [box, *maps])]
+        *_, code = network.refinement(box, *maps)
+    inputs = [crops], [box, *maps], [code]
+    return [_convert(getattr(network, part), given) for part, given in zip(_PARTS, inputs, strict=True)]
 
 
 def _convert(module: nn.Module, inputs: list[torch.Tensor]) -> Any:

@@ -22,6 +22,7 @@ class TorchBackend:
         if threads is not None:
             torch.set_num_threads(threads)
         self._device = device
+        self._landmarks68 = checkpoint.topology.landmarks68
         network = DeployedTRG(checkpoint.build_model()).to(device)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -36,4 +37,9 @@ class TorchBackend:
     @torch.inference_mode()
     def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
         crops, box = torch.from_numpy(crops_rgb).to(self._device), torch.from_numpy(boxes).to(self._device)
-        return NetworkResult(*(part.cpu().numpy() for part in self._network(crops, box)))
+        output = self._network(crops, box)
+        landmarks, rotation, translation, landmarks68_crop = (part.cpu().numpy() for part in output)
+        landmarks68 = landmarks[:, self._landmarks68]
+        return NetworkResult(
+            landmarks68, rotation, translation, landmarks68_crop, landmarks.reshape(len(landmarks), -1)
+        )

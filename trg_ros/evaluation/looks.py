@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from trg_ros.backends import Backend, NetworkResult
+from trg_ros.backends.protocol import joined
 from trg_ros.camera import CameraModel
 from trg_ros.crop import CropWindows
 from trg_ros.estimator import HeadPoseEstimator, windows_of_boxes
 from trg_ros.evaluation.metrics import PoseSet
-from trg_ros.model.topology import Topology
+from trg_ros.model.topology import SELLION
+from trg_ros.synthetic.landmark_set import default_landmark_set
 from trg_ros.training.augmentation import TrainingBatch
 from trg_ros.uncertainty import face_origin
 
@@ -36,35 +38,36 @@ class Looks:
     windows: CropWindows
     truth: PoseSet
 
-    def __getitem__(self, chosen: slice | NDArray) -> "Looks":
-        result = NetworkResult(*(getattr(self.result, f.name)[chosen] for f in fields(NetworkResult)))
-        truth = PoseSet(*(getattr(self.truth, f.name)[chosen] for f in fields(PoseSet)))
-        return Looks(result, self.windows[chosen], truth)
+    def __len__(self) -> int:
+        return len(self.windows)
 
-    def errors(self, topology: Topology) -> Array:
+    def __getitem__(self, chosen: slice | NDArray) -> "Looks":
+        return Looks(self.result[chosen], self.windows[chosen], self.truth.select(chosen))
+
+    def errors(self) -> Array:
         """(N, 6) of the face frame, in the real camera's: place in metres, and the rotation vector from the
         true to the estimated pose."""
         camera_R_virtual = self.windows.camera_R_virtual
-        place = np.einsum("nij,nj->ni", camera_R_virtual, face_origin(self.result, topology))
-        sellion = self.truth.landmarks_head[:, topology.sellion]
-        true_place = np.einsum("nij,nj->ni", self.truth.rotation, sellion) + self.truth.translation
+        place = np.einsum("nij,nj->ni", camera_R_virtual, face_origin(self.result))
+        sellion = default_landmark_set().landmarks68[SELLION]
+        face = self.truth.landmarks_head[:, sellion]
+        true_place = np.einsum("nij,nj->ni", self.truth.rotation, face) + self.truth.translation
         turn = camera_R_virtual @ self.result.rotation @ self.truth.rotation.transpose(0, 2, 1)
         return np.concatenate([place - true_place, Rotation.from_matrix(turn).as_rotvec()], axis=1)
 
-    def residuals(self, topology: Topology) -> Array:
+    def residuals(self) -> Array:
         """(N, 6) the same as an uncertainty head speaks of them: in the virtual cameras, place over depth."""
-        errors = self.errors(topology).reshape(-1, 2, 3) @ self.windows.camera_R_virtual
-        errors[:, 0] /= face_origin(self.result, topology)[:, 2:]
+        errors = self.errors().reshape(-1, 2, 3) @ self.windows.camera_R_virtual
+        errors[:, 0] /= face_origin(self.result)[:, 2:]
         return errors.reshape(-1, 6)
 
 
 def joined_looks(parts: Iterable[Looks]) -> Looks:
     """All of them in order."""
     parts = list(parts)
-    result = [np.concatenate([getattr(part.result, f.name) for part in parts]) for f in fields(NetworkResult)]
     truth = [np.concatenate([getattr(part.truth, f.name) for part in parts]) for f in fields(PoseSet)]
     windows = CropWindows.concatenate([part.windows for part in parts])
-    return Looks(NetworkResult(*result), windows, PoseSet(*truth))
+    return Looks(joined([part.result for part in parts]), windows, PoseSet(*truth))
 
 
 def single_looks(backend: Backend, batch: TrainingBatch) -> Looks:
@@ -79,9 +82,7 @@ def single_looks(backend: Backend, batch: TrainingBatch) -> Looks:
     for first in range(0, len(batch.box), _CHUNK):
         part = slice(first, first + _CHUNK)
         result = backend.infer(batch.crops[part], batch.box[part])
-        parts.append(
-            Looks(result, windows[part], PoseSet(*(getattr(truth, f.name)[part] for f in fields(PoseSet))))
-        )
+        parts.append(Looks(result, windows[part], truth.select(part)))
     return joined_looks(parts)
 
 

@@ -38,8 +38,7 @@ class NetworkPredictor:
 
     def __init__(self, checkpoint: Checkpoint, device: str = "auto", pose_source: str = "trg") -> None:
         self.checkpoint = checkpoint
-        landmarks68 = checkpoint.topology.landmarks68
-        self._backend = with_pose_source(make_backend(checkpoint, device, "torch"), pose_source, landmarks68)
+        self._backend = with_pose_source(make_backend(checkpoint, device, "torch"), pose_source)
 
     @property
     def failures(self) -> int:

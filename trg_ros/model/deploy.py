@@ -41,17 +41,24 @@ class DeployedTRG(nn.Module):
     """A `TRG` for inference in float32, in two parts: `features` with nearly all the work, and `refinement`.
 
     :param model: the trained network; it is left as it is.
-    :param dense: give all landmarks; otherwise only those that TRG itself samples and the 68, which costs
-        less and changes neither them nor the pose.
+    The refinement computes only the landmarks that TRG itself samples and the 68; `landmarks` makes all of
+    them of what it leaves behind, when somebody asks.
+
+    :param dense: `forward` gives all landmarks; otherwise only those that TRG itself samples and the 68,
+        which costs less and changes neither them nor the pose.
     """
 
     def __init__(self, model: TRG, dense: bool = True):
         super().__init__()
         self.config = model.config
-        self.landmark_indices = _kept_landmarks(model, dense)
+        self.dense = dense
+        sampled, landmarks68 = model.topology.sampled, model.topology.landmarks68
+        kept = np.union1d(sampled, landmarks68)
+        self.landmark_indices = np.arange(model.config.num_landmarks) if dense else kept
         with torch.no_grad():
             self.features = DeployedFeatures(model)
-            self.refinement = DeployedRefinement(model, self.landmark_indices)
+            self.refinement = DeployedRefinement(model, landmarks68 if dense else kept)
+            self.landmarks = DeployedLandmarks(model)
         self.eval().requires_grad_(False)
 
     def forward(self, crops_rgb: Tensor, box: Tensor) -> DeployedOutput:
@@ -61,7 +68,9 @@ class DeployedTRG(nn.Module):
         :param box: (N, 3) float32, as for `TRG.forward`.
         """
         landmarks68, *maps = self.features(crops_rgb)
-        landmarks_head, rotation, translation = self.refinement(box, *maps)
+        landmarks_head, rotation, translation, shape_code = self.refinement(box, *maps)
+        if self.dense:
+            landmarks_head = self.landmarks(shape_code)
         return DeployedOutput(landmarks_head, rotation, translation, landmarks68)
 
 
@@ -94,15 +103,18 @@ class DeployedFeatures(nn.Module):
 
 
 class DeployedRefinement(nn.Module):
-    """Box (N, 3) and maps -> landmarks_head (N, K, 3), rotation (N, 3, 3), translation (N, 3).
+    """Box (N, 3) and maps -> landmarks_head (N, K, 3), rotation (N, 3, 3), translation (N, 3) and a code
+    (N, C) of the head's shape, for `DeployedLandmarks`.
 
-    The state that the iterations refine is one vector: the landmarks that nobody samples, those that TRG
-    samples, the pose; so the next iteration reads one slice of it.
+    The state that the iterations refine is one vector: the landmarks that somebody wants but nobody samples,
+    those that TRG samples, the pose; so the next iteration reads one slice of it.
+
+    :param landmark_indices: (K,) which landmarks to give.
     """
 
     grid: Tensor
     initial_state: Tensor
-    natural_order: Tensor
+    positions: Tensor
 
     def __init__(self, model: TRG, landmark_indices: np.ndarray):
         super().__init__()
@@ -112,35 +124,56 @@ class DeployedRefinement(nn.Module):
         order = np.concatenate([np.setdiff1d(landmark_indices, sampled), sampled])
         state = torch.cat([model.initial_landmarks[order].flatten(), model.initial_pose])
         self.point_features = nn.ModuleList(map(_folded, model.point_features))
+        regressors = [cast(Regressor, regressor) for regressor in model.regressors]
         self.regressors = nn.ModuleList(
-            _fold_regressor(config, cast(Regressor, regressor), order, None if iteration else state)
-            for iteration, regressor in enumerate(model.regressors)
+            _fold_regressor(config, regressor, None if iteration else state)
+            for iteration, regressor in enumerate(regressors)
         )
+        self.heads = nn.ModuleList(_fold_heads(config, regressor, order) for regressor in regressors)
         self.register_buffer("grid", model.grid.clone())
         self.register_buffer("initial_state", state[None])
-        self.register_buffer("natural_order", torch.from_numpy(np.argsort(order)))
+        where = np.argsort(order)[np.searchsorted(np.sort(order), landmark_indices)]
+        self.register_buffer("positions", torch.from_numpy(where))
 
-    def forward(self, box: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, box: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         box_feature = torch.cat([4 * box[:, :2], box[:, 2:]], dim=1)[:, : self.config.box_feature_size]
         state = self.initial_state
         fed_back: list[Tensor] = []
+        hidden: list[Tensor] = []
         points = self.grid.expand(box.shape[0], -1, -1)
         follow = self.config.sampling == "landmarks"
         for index, features in enumerate(maps):
             known = [self.point_features[index](features, points), *fed_back, box_feature]
-            state = state + self.regressors[index](torch.cat(known, dim=1))
+            hidden.append(self.regressors[index](torch.cat(known, dim=1)))
+            state = state + self.heads[index](hidden[-1])
             fed_back = [state[:, -self.num_fed_back :]]
             rotation, translation = self._pose(state, box)
             if follow and index + 1 < len(maps):
                 sampled_head = fed_back[0][:, :-POSE_SIZE].unflatten(1, (-1, 3))
                 sampled_camera = sampled_head @ rotation.transpose(1, 2) + translation[:, None]
                 points = project_to_crop(sampled_camera, box)
-        landmarks = state[:, :-POSE_SIZE].unflatten(1, (-1, 3))[:, self.natural_order]
-        return landmarks, rotation, translation
+        landmarks = state[:, :-POSE_SIZE].unflatten(1, (-1, 3))[:, self.positions]
+        return landmarks, rotation, translation, torch.cat(hidden, dim=1)
 
     def _pose(self, state: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
         rotation_6d, correction = state[:, -POSE_SIZE:-3], state[:, -3:]
         return pose_in_camera(self.config.translation, _rotation_from_6d(rotation_6d), correction, box)
+
+
+class DeployedLandmarks(nn.Module):
+    """Code of shapes (N, C) -> all landmarks (N, V, 3), head frame; linear, as all iterations add up."""
+
+    def __init__(self, model: TRG):
+        super().__init__()
+        rows = 3 * model.config.num_landmarks
+        regressors = [cast(Regressor, regressor) for regressor in model.regressors]
+        heads = [_landmark_head(model.config, regressor) for regressor in regressors]
+        weight = model.config.landmark_scale * torch.cat([weight for weight, _ in heads], dim=1)
+        bias = model.config.landmark_scale * torch.stack([bias for _, bias in heads]).sum(0)
+        self.layer = _linear((weight, bias + model.initial_landmarks.reshape(rows)))
+
+    def forward(self, shape_code: Tensor) -> Tensor:
+        return self.layer(shape_code).unflatten(1, (-1, 3))
 
 
 def fold_normalisation(model: Module) -> Module:
@@ -157,12 +190,6 @@ def _folded(module: Module) -> Module:
     return fold_normalisation(copy.deepcopy(module).float().eval())
 
 
-def _kept_landmarks(model: TRG, dense: bool) -> np.ndarray:
-    if dense:
-        return np.arange(model.config.num_landmarks)
-    return np.union1d(model.topology.sampled, model.topology.landmarks68)
-
-
 def _rotation_from_6d(rotation_6d: Tensor) -> Tensor:
     """`trg_ros.geometry.rotation_from_6d`, in operations that every runtime's importer knows."""
     first = functional.normalize(rotation_6d[:, 0::2], dim=-1)
@@ -173,23 +200,12 @@ def _rotation_from_6d(rotation_6d: Tensor) -> Tensor:
     return torch.stack([first, second, third], -1)
 
 
-def _fold_regressor(
-    config: TRGConfig, regressor: Regressor, order: np.ndarray, known_state: Tensor | None
-) -> nn.Module:
-    """[point features, what is fed back of the state, box feature] -> residual of the state.
+def _fold_regressor(config: TRGConfig, regressor: Regressor, known_state: Tensor | None) -> nn.Module:
+    """[point features, what is fed back of the state, box feature] -> the last hidden layer.
 
-    :param order: the landmarks of the state, in its order.
     :param known_state: the state where it doesn't depend on the image: it becomes a bias, and no input.
     """
-    first, second, pose_head = (
-        (layer.weight.double(), layer.bias.double()) for layer in (*regressor.hidden, regressor.pose_head)
-    )
-    landmark_head = _landmark_head(config, regressor)
-    rows = (3 * torch.from_numpy(order)[:, None] + torch.arange(3)).flatten()
-    heads = (
-        torch.cat([landmark_head[0][rows] * config.landmark_scale, pose_head[0]]),
-        torch.cat([landmark_head[1][rows] * config.landmark_scale, pose_head[1]]),
-    )
+    first, second = (_affine(cast(nn.Linear, layer)) for layer in regressor.hidden)
     fed_back = 3 * config.num_sampled + POSE_SIZE
     known = config.fed_back_size + POSE_SIZE
     point_inputs = first[0].shape[1] - known - config.box_feature_size
@@ -204,16 +220,28 @@ def _fold_regressor(
         bias = first[1] + of_state @ known_state[-fed_back:].double()
         first = torch.cat([of_points, of_box], dim=1), bias
     if isinstance(regressor.activation, nn.Identity):
-        return nn.Sequential(*map(_linear, _multiply_out([first, second, heads])))
+        return nn.Sequential(*map(_linear, _multiply_out([first, second])))
     activation = regressor.activation
-    return nn.Sequential(_linear(first), activation, _linear(second), activation, _linear(heads))
+    return nn.Sequential(_linear(first), activation, _linear(second), activation)
+
+
+def _fold_heads(config: TRGConfig, regressor: Regressor, order: np.ndarray) -> nn.Module:
+    """The last hidden layer -> residual of the state.
+
+    :param order: the landmarks of the state, in its order.
+    """
+    weight, bias = _landmark_head(config, regressor)
+    rows = (3 * torch.from_numpy(order)[:, None] + torch.arange(3)).flatten()
+    pose_weight, pose_bias = _affine(regressor.pose_head)
+    weight = torch.cat([weight[rows] * config.landmark_scale, pose_weight])
+    return _linear((weight, torch.cat([bias[rows] * config.landmark_scale, pose_bias])))
 
 
 def _landmark_head(config: TRGConfig, regressor: Regressor) -> Affine:
     """Its weights; zeros where no landmarks are predicted, so that they stay what they are."""
     head = regressor.landmark_head
     if head is not None:
-        return head.weight.double(), head.bias.double()
+        return _affine(head)
     rows = 3 * config.num_landmarks
     return torch.zeros(rows, config.hidden_width).double(), torch.zeros(rows).double()
 
@@ -228,6 +256,10 @@ def _multiply_out(layers: list[Affine]) -> list[Affine]:
         else:
             merged.append((weight, bias))
     return merged
+
+
+def _affine(layer: nn.Linear) -> Affine:
+    return layer.weight.double(), layer.bias.double()
 
 
 def _linear(affine: Affine) -> nn.Linear:
