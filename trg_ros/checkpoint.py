@@ -170,6 +170,18 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
     return Checkpoint(config, topology, info, state, head)
 
 
+def lossless_dtype(state_dict: Mapping[str, Tensor]) -> torch.dtype:
+    """The smaller one of the types of `save_checkpoint` that loses nothing of a network's state."""
+    halves = (_stored(name, value, torch.float16) for name, value in state_dict.items())
+    try:
+        same = all(
+            torch.equal(half.to(v.dtype), v) for half, v in zip(halves, state_dict.values(), strict=True)
+        )
+    except CheckpointError:
+        return torch.float32
+    return torch.float16 if same else torch.float32
+
+
 def default_checkpoint_path() -> Path:
     """The packaged weights: `default.safetensors`, or the only file there is.
 

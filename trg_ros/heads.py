@@ -109,8 +109,8 @@ def pose_covariances(result: NetworkResult, windows: CropWindows, checkpoint: Ch
     """(N, 6, 6) as `HeadPose.covariance`: what the checkpoint's uncertainty head says, or else the same
     errors for every pose."""
     if checkpoint.uncertainty is not None:
-        return learned_covariances(checkpoint.uncertainty, result, windows, checkpoint.topology)
-    place = np.einsum("nij,nj->ni", windows.camera_R_virtual, face_origin(result, checkpoint.topology))
+        return learned_covariances(checkpoint.uncertainty, result, windows)
+    place = np.einsum("nij,nj->ni", windows.camera_R_virtual, face_origin(result))
     return covariances(place, checkpoint.info.measured_errors)
 
 

@@ -39,7 +39,7 @@ def calibration(errors: Array, covariances: Array) -> dict[str, Any]:
 
 def calibration_report(looks: Looks, checkpoint: Checkpoint) -> dict[str, Any]:
     """The same of looks, in all and by bins of yaw and distance."""
-    errors = looks.errors(checkpoint.topology)
+    errors = looks.errors()
     covariances = pose_covariances(looks.result, looks.windows, checkpoint)
     bins = {name: mask for name, mask in pose_masks(looks.truth).items() if mask.sum() >= MIN_SAMPLES}
     return {

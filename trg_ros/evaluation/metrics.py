@@ -16,7 +16,7 @@ class PoseSet:
     translation: np.ndarray
     landmarks_head: np.ndarray
 
-    def select(self, mask: np.ndarray) -> "PoseSet":
+    def select(self, mask: np.ndarray | slice) -> "PoseSet":
         return PoseSet(self.rotation[mask], self.translation[mask], self.landmarks_head[mask])
 
 

@@ -1,0 +1,47 @@
+"""`trg-headpose calibrate`: teach a finished checkpoint how sure it is of each pose."""
+
+import argparse
+import json
+from pathlib import Path
+
+from trg_ros.errors import InputError
+
+HELP = "add learned, calibrated covariances to a checkpoint; its poses stay as they are"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .safetensors file")
+    parser.add_argument(
+        "--config", metavar="CONFIG.yaml", required=True, help="training data and how crops are made"
+    )
+    parser.add_argument(
+        "--held-out", metavar="FOLDER", help="rendered heads of another seed (default: CONFIG's validation)"
+    )
+    parser.add_argument(
+        "-n", type=int, default=8000, metavar="N", help="training crops to learn from (default 8000)"
+    )
+    parser.add_argument(
+        "--held-out-samples", type=int, default=4000, metavar="N", help="half scale, half measure (4000)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="where to write it (default: CHECKPOINT itself)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the network (default 1)")
+
+
+def main(args: argparse.Namespace) -> int:
+    from trg_ros.checkpoint import load_checkpoint, lossless_dtype, save_checkpoint
+    from trg_ros.evaluation.rendered import HeldOutSet
+    from trg_ros.training.config import load_training_config
+    from trg_ros.training.uncertainty import MIN_SAMPLES, calibrate
+
+    if min(args.n, args.held_out_samples) < MIN_SAMPLES:
+        raise InputError(f"-n and --held-out-samples must be at least {MIN_SAMPLES}")
+    checkpoint = load_checkpoint(args.checkpoint)
+    config = load_training_config(args.config)
+    folder = Path(args.held_out or config.data.validation).expanduser()
+    held_out = HeldOutSet.load(folder, args.held_out_samples)
+    calibrated = calibrate(checkpoint, config, held_out, args.n, args.threads)
+    out = Path(args.out or args.checkpoint)
+    save_checkpoint(out, calibrated, lossless_dtype(checkpoint.state_dict))
+    measured = calibrated.info.measured_errors["calibration"]
+    print(json.dumps({"checkpoint": str(out), "calibration": measured}, indent=2))
+    return 0
