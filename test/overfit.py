@@ -74,8 +74,8 @@ def write(name: str, root: Path, rendered: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("format", choices=FORMATS)
-    parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--distinct", type=int, default=24, help="batches that differ in their boxes")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--distinct", type=int, default=16, help="batches that differ in their boxes")
     parser.add_argument("--heads", default="~/trg_training/data/train", help="rendered shards")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -97,9 +97,8 @@ def overfit(args: argparse.Namespace, root: Path) -> None:
     for step in range(args.steps // 4, args.steps + 1, args.steps // 4):
         loss = trainer.run(until=step)
         seconds = time.process_time() - started
-        print(
-            f"step {step}, {seconds:.0f} s of one core, loss {loss:.4f}: {measure(args.format, root, trainer)}"
-        )
+        found = measure(args.format, root, trainer)
+        print(f"step {step}, {seconds:.0f} s of one core, loss {loss:.4f}: {found}", flush=True)
 
 
 def measure(name: str, root: Path, trainer: PaperTrainer) -> str:
