@@ -134,6 +134,8 @@ BAD_CAMERA_INFOS = [
     BadInput("no width", camera_info(width=0), "width"),
     BadInput("no height", camera_info(height=0), "height"),
     BadInput("unknown distortion", camera_info(distortion_model="foo", d=[0.1] * 5), "foo"),
+    BadInput("focal length of 0.06 px", camera_info(k=k_with(0, 0.06)), "0.05 to 200"),
+    BadInput("endless focal length", camera_info(k=k_with(4, 1e300)), "0.05 to 200"),
     BadInput("NaN in D", camera_info(d=[NAN] * 5), "NaN"),
     BadInput("three coefficients", camera_info(d=[0.1] * 3), "3 coefficients"),
     BadInput("fisheye without D", camera_info(distortion_model="equidistant", d=[]), "0 coefficients"),

@@ -130,9 +130,10 @@ class Robot(Node):
         if info_qos is not None:
             self._infos = self.create_publisher(CameraInfo, "camera_info", info_qos)
 
-    def publish_image(self, message: Image) -> None:
-        """As it is, with boxes of its stamp."""
-        self._detections.publish(FaceBoxArray(header=message.header))
+    def publish_image(self, message: Image, with_boxes: bool = True) -> None:
+        """As it is, with an empty list of boxes of its stamp."""
+        if with_boxes:
+            self._detections.publish(FaceBoxArray(header=message.header))
         self._images.publish(message)
 
     def publish_info(self, message: CameraInfo) -> None:
@@ -172,6 +173,19 @@ class Robot(Node):
                 self.send()
             self.spin(0.03)
         return True
+
+
+class Recorder:
+    """A logger that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def warning(self, text: str) -> None:
+        self.lines.append(("warning", text))
+
+    def error(self, text: str) -> None:
+        self.lines.append(("error", text))
 
 
 class SpinningThread:

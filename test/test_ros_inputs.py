@@ -18,7 +18,7 @@ from ros_bad_inputs import BAD_CAMERA_INFOS, BAD_IMAGES, camera_info
 from ros_harness import BOXES, CAMERA, FRAME, Robot
 from ros_outputs import ask, at
 from ros_rig import Rig
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from trg_ros.msg import HeadPoseArray
@@ -197,8 +197,65 @@ def test_time_that_jumps_back_starts_afresh(rig: Rig) -> None:
     robot.stamp_ns -= 60_000_000_000
     assert ask(robot, faces).heads[0].id != identity
     assert rig.count("resets") == resets + 1
-    robot.stamp_ns += 60_000_000_000 + 10_000_000_000  # and ten seconds ahead
+
+
+@pytest.mark.fault("one stamp 10 s ahead", "answered, and so are those that follow; tracks start afresh")
+def test_a_stamp_ten_seconds_ahead_is_no_trap(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+    resets = rig.count("resets")
+    robot.stamp_ns += 10_000_000_000
     assert ask(robot, faces).heads
+    robot.stamp_ns -= 10_000_000_000
+    assert ask(robot, faces).heads
+    assert rig.count("resets") == resets + 1
+
+
+@pytest.mark.fault("image encoding changes mid-stream", "followed with the next image")
+def test_an_encoding_that_changes_is_followed(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+    identity = faces[-1].heads[0].id
+    refused = rig.count("refused")
+    for encoding, size in (("mono8", 1), ("rgba8", 4), ("bayer_rggb8", 1), ("mono16", 2)):
+        pixels = np.random.default_rng(0).integers(0, 255, (240, 320, size), np.uint8)
+
+        def answered(pixels: np.ndarray = pixels, encoding: str = encoding) -> bool:
+            header = robot.header()
+            message = Image(header=header, encoding=encoding, width=320, height=240, step=pixels[0].size)
+            message.data.frombytes(pixels.tobytes())
+            robot.publish_about(header)
+            robot.publish_image(message, with_boxes=False)
+            robot.spin(0.1)
+            return bool(at(faces, header))
+
+        assert robot.spin_until(answered), encoding
+        assert faces[-1].heads[0].id == identity
+    assert rig.count("refused") == refused
+
+
+@pytest.mark.fault(
+    "`camera_info` stops coming",
+    "the last one holds; with `camera_info_timeout` poses stop, the topic is named",
+)
+def test_a_calibration_that_stops_coming(rig: Rig) -> None:
+    robot = rig.robot
+    faces = robot.listen("headpose/faces", HeadPoseArray)
+    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+    robot.camera = None
+    robot.spin(0.5)
+    assert ask(robot, faces).heads, "no timeout: it holds"
+    assert rig.set(camera_info_timeout=0.4) == []
+    assert rig.diagnostics_say("camera_info_timeout is 0.4", DiagnosticStatus.WARN)
+    faces.clear()
+    for _ in range(5):
+        robot.send()
+        robot.spin(0.05)
+    assert faces == []
+    robot.camera = CAMERA
+    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
 
 
 @pytest.mark.fault("stamps of zero", "poses, but no TF")

@@ -14,6 +14,7 @@ pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
+from ros_harness import Recorder
 
 from trg_ros.ros.diagnostics import MissingInput, Rates, diagnostic_array, judge
 from trg_ros.ros.frame import Frame
@@ -45,19 +46,6 @@ def test_closing_wakes_the_consumer_and_refuses_what_comes_later() -> None:
     assert taken == [None]
     assert mailbox.take(0.0) is None
     assert (mailbox.received, mailbox.dropped) == (1, 1)
-
-
-class Recorder:
-    """A logger that remembers."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def warning(self, text: str) -> None:
-        self.lines.append(("warning", text))
-
-    def error(self, text: str) -> None:
-        self.lines.append(("error", text))
 
 
 def worker_of(

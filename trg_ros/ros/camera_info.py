@@ -21,6 +21,10 @@ CALIBRATE = (
 )
 
 
+_SHORTEST, _LONGEST = 0.05, 200.0
+"""Focal lengths that a lens can have, over the image's size: fields of view from 169 down to 0.3 degrees."""
+
+
 def camera_model_from_info(message: CameraInfo, rectified: bool = False) -> CameraModel:
     """The camera that took the images this message goes with: after its ROI and binning.
 
@@ -29,7 +33,9 @@ def camera_model_from_info(message: CameraInfo, rectified: bool = False) -> Came
         the message says how to mend it.
     """
     try:
-        return _windowed(_rectified(message) if rectified else _raw(message), message)
+        camera = _rectified(message) if rectified else _raw(message)
+        _check_focal_lengths(camera)
+        return _windowed(camera, message)
     except CameraError as error:
         raise CameraError(f"camera_info can't be used: {error}; {CALIBRATE}") from error
 
@@ -52,6 +58,16 @@ def _rectified(message: CameraInfo) -> CameraModel:
     if not np.any(matrix):
         raise CameraError("P is all zeros, but the parameter image_rectified says the image is rectified")
     return CameraModel.from_matrix(matrix, message.width, message.height)
+
+
+def _check_focal_lengths(camera: CameraModel) -> None:
+    """Numbers that no lens has are of another unit or damaged, and all depths would be wrong."""
+    for name, focal, size in (("fx", camera.fx, camera.width), ("fy", camera.fy, camera.height)):
+        if not _SHORTEST <= focal / size <= _LONGEST:
+            raise CameraError(
+                f"{name} is {focal:g} px, for {size} px of image: a lens has {_SHORTEST:g} to {_LONGEST:g} "
+                "times that"
+            )
 
 
 def _windowed(camera: CameraModel, message: CameraInfo) -> CameraModel:
