@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import pytest
 import yaml
 from dataset_fixtures import write_rendered
@@ -12,6 +13,8 @@ from trg_ros.checkpoint import load_checkpoint
 from trg_ros.cli import main
 from trg_ros.datasets.batches import MicroBatches
 from trg_ros.errors import InputError
+from trg_ros.evaluation import plots
+from trg_ros.evaluation.ablation_table import plot
 from trg_ros.training.ablation import PLANS, load_plan, run_plan, with_folders
 from trg_ros.training.paper import PaperTrainer, open_source
 from trg_ros.training.paper_config import SourceConfig
@@ -117,3 +120,16 @@ def test_mistakes_in_a_plan_are_named(tmp_path):
     with pytest.raises(InputError, match="no variant 'TGR'; there are TRG, direct"):
         load_plan(PLANS / "synthetic.yaml", only=["TGR"])
     assert main(["ablate", "--data", "synthetic", "--steps", "0"]) == 2
+
+
+def test_plot_of_the_variants(tmp_path, monkeypatch, caplog):
+    row = {"landmarks_mean": 5.0, "mae_r": 1.0, "mae_t": 10.0, "add": 20.0}
+    results = {"TRG": {"near": row, "far": row}, "other": {"near": row, "far": row}}
+    monkeypatch.setattr(plots, "find_spec", lambda name: None)
+    plot(results, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists() and "pip install 'trg_ros[train]'" in caplog.text
+    monkeypatch.undo()
+    pytest.importorskip("matplotlib", reason="the plot needs it")
+    plot(results, tmp_path / "plot.png")
+    height, width, _ = cv2.imread(str(tmp_path / "plot.png")).shape
+    assert height > 150 and width == 1100

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
+
+from trg_ros.evaluation.plots import can_plot
 
 COLUMNS = {"landmarks_mean": "landmarks mm", "mae_r": "MAE_r °", "mae_t": "MAE_t mm", "add": "ADD mm"}
 _PLOTTED = ("mae_r", "add")
@@ -25,7 +26,7 @@ def table(results: Results) -> str:
 
 def plot(results: Results, path: Path) -> None:
     """Rotation error and ADD of all variants, a dot for each test set; none where matplotlib is missing."""
-    if find_spec("matplotlib") is None:
+    if not can_plot():
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

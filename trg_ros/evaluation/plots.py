@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+_log = logging.getLogger(__name__)
 _LABELS = {"yaw_deg": "true yaw (degrees, without sign)", "distance_m": "true distance (m)"}
+
+
+def can_plot() -> bool:
+    """Whether matplotlib is installed; says what to do if not."""
+    if find_spec("matplotlib") is not None:
+        return True
+    _log.warning("no plots: matplotlib is not installed (pip install 'trg_ros[train]')")
+    return False
 
 
 def write_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
     """by_yaw_deg.png and by_distance_m.png from `report_values`; none where matplotlib is not installed."""
-    if find_spec("matplotlib") is None:
+    if not can_plot():
         return []
     return [
         _write_plot(folder / f"by_{name}.png", _LABELS[name], bins) for name, bins in report["by"].items()
