@@ -24,6 +24,13 @@ ARGUMENTS = {
     "params_file": (str(PACKAGE_SHARE / "config" / "headpose.yaml"), "Parameters of the node, a YAML file."),
     "device": ("", "Where the network runs: auto, cpu, cuda or cuda:<n>; empty: as in params_file."),
     "checkpoint": ("", "Weights, a .safetensors file; empty: as in params_file."),
+    "tf_prefix": ("", "Put before the names of TF frames; one for each camera. Empty: as in params_file."),
+    "autostart": (
+        "",
+        "false: stay unconfigured, a lifecycle manager does the rest; true: configure and activate at once; "
+        "empty: as in params_file.",
+    ),
+    "respawn": ("false", "Start the node again a second after it died."),
     "use_sim_time": ("false", "Take the time from /clock."),
     "large_images": (
         "true",
@@ -78,7 +85,9 @@ def start_nodes(context: LaunchContext) -> list[Node]:
 
 def head_pose_node(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> Node:
     """The node `headpose`; what was given on the command line overrides the file."""
-    given = {name: text(arguments[name]) for name in ("device", "checkpoint") if arguments[name]}
+    given = {name: text(arguments[name]) for name in ("device", "checkpoint", "tf_prefix") if arguments[name]}
+    if arguments["autostart"]:
+        given["autostart"] = is_true(arguments["autostart"])
     return Node(
         package="trg_ros",
         executable="headpose_node",
@@ -86,6 +95,8 @@ def head_pose_node(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> 
         name=arguments["name"],
         parameters=[arguments["params_file"], {**given, **common_parameters(arguments)}],
         remappings=[*inputs, ("detections", arguments["detections"])],
+        respawn=is_true(arguments["respawn"]),
+        respawn_delay=1.0,
         **process_options(arguments),
     )
 

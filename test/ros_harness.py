@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import rclpy
 import torch
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -146,11 +148,17 @@ class Robot(Node):
     def call(self, service_type: Any, name: str, request: Any) -> Any:
         """The answer of a service."""
         client = self.create_client(service_type, name)
-        assert self.spin_until(client.service_is_ready), f"no service {name}"
+        assert self.spin_until(client.service_is_ready, timeout_s=60.0), f"no service {name}"
         future = client.call_async(request)
-        assert self.spin_until(future.done), f"no answer from {name}"
+        assert self.spin_until(future.done, timeout_s=90.0), f"no answer from {name}"
         self.destroy_client(client)
         return future.result()
+
+    def change_state(self, node: str, transition: str) -> bool:
+        """Ask for a lifecycle transition, as `ros2 lifecycle set` does; whether it succeeded."""
+        number = getattr(Transition, f"TRANSITION_{transition.upper()}")
+        request = ChangeState.Request(transition=Transition(id=number))
+        return bool(self.call(ChangeState, f"{node}/change_state", request).success)
 
     def spin(self, seconds: float) -> None:
         """Listen for a while."""

@@ -91,6 +91,16 @@ def test_command_line_overrides_the_file_and_stays_text(launch_file):
     assert overrides["use_sim_time"] is True
 
 
+def test_the_lifecycle_can_be_left_to_others_and_a_dead_node_started_again(launch_file):
+    node = nodes(launch_file)["headpose_node"]
+    assert "autostart" not in node["parameters"][1]
+    assert node["respawn"] is False
+    node = nodes(launch_file, autostart="false", respawn="true", tf_prefix="left_")["headpose_node"]
+    assert node["parameters"][1]["autostart"] is False
+    assert node["parameters"][1]["tf_prefix"].args == ("left_",)
+    assert node["respawn"] is True
+
+
 def test_source_becomes_a_camera_on_the_same_topics(launch_file):
     started = nodes(launch_file, source="0", image="/cam/image", namespace="robot", source_fov_deg="55")
     source = started["video_source"]
@@ -125,7 +135,7 @@ def test_profile_for_large_images_unless_the_user_has_one(launch_file, monkeypat
     assert launch_file.PROFILE_VARIABLE not in nodes(launch_file)["headpose_node"]["additional_env"]
 
 
-@pytest.mark.parametrize("argument", ["rviz", "use_sim_time", "large_images"])
+@pytest.mark.parametrize("argument", ["rviz", "use_sim_time", "large_images", "autostart", "respawn"])
 def test_neither_true_nor_false(launch_file, argument):
     with pytest.raises(ValueError, match="'maybe' is neither true nor false"):
         nodes(launch_file, **{argument: "maybe"})
@@ -156,11 +166,13 @@ def ros2_launch(tmp_path: Path, *arguments: str):
             process.wait()
 
 
-def wait_for_output(tmp_path: Path, text: str, process: subprocess.Popen, timeout_s: float = 60.0) -> str:
+def wait_for_output(
+    tmp_path: Path, text: str, process: subprocess.Popen, timeout_s: float = 90.0, times: int = 1
+) -> str:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         output = (tmp_path / "output").read_text()
-        if text in output:
+        if output.count(text) >= times:
             return output
         if process.poll() is not None:
             break
@@ -183,6 +195,26 @@ def test_ros2_launch_starts_takes_arguments_and_stops(tmp_path):
     output = (tmp_path / "output").read_text()
     assert "process has finished cleanly" in output
     assert "Traceback" not in output
+
+
+@needs_ros2_launch
+def test_ros2_launch_leaves_the_lifecycle_to_others(tmp_path, stand_in, robot):
+    with ros2_launch(tmp_path, f"checkpoint:={stand_in}", "device:=cpu", "autostart:=false") as process:
+        assert robot.change_state("headpose", "configure")
+        assert robot.change_state("headpose", "activate")
+        wait_for_output(tmp_path, "waiting for images", process)
+        output = (tmp_path / "output").read_text()
+    assert output.count("checkpoint stand-in on cpu") == 1, "nobody else configured it"
+
+
+@pytest.mark.fault("kill -9 under `ros2 launch ... respawn:=true`", "the node is started again")
+@needs_ros2_launch
+def test_ros2_launch_starts_a_dead_node_again(tmp_path, stand_in):
+    with ros2_launch(tmp_path, f"checkpoint:={stand_in}", "device:=cpu", "respawn:=true") as process:
+        output = wait_for_output(tmp_path, "waiting for images", process)
+        os.kill(int(output.split("process started with pid [")[1].split("]")[0]), signal.SIGKILL)
+        wait_for_output(tmp_path, "process has died", process)
+        wait_for_output(tmp_path, "waiting for images", process, times=2)
 
 
 @needs_ros2_launch

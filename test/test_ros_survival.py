@@ -18,8 +18,6 @@ pytest.importorskip("rclpy", reason="needs ROS")
 pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
 import rclpy
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from ros_harness import NodeProcess, Robot
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
@@ -186,7 +184,7 @@ def test_a_checkpoint_may_change_under_the_node(
     assert answers_as("another"), node.log
     walk(robot, "deactivate", "cleanup")
     os.truncate(path, 100)
-    assert not change(robot, "configure")
+    assert not robot.change_state("headpose", "configure")
     assert f"{path}: not a safetensors file" in node.log
     assert node.process.poll() is None
 
@@ -201,11 +199,4 @@ def renamed(source: Path, target: Path, name: str) -> Path:
 
 def walk(robot: Robot, *transitions: str) -> None:
     for transition in transitions:
-        assert change(robot, transition), transition
-
-
-def change(robot: Robot, transition: str) -> bool:
-    """Ask for a transition, as `ros2 lifecycle set` does."""
-    number = getattr(Transition, f"TRANSITION_{transition.upper()}")
-    request = ChangeState.Request(transition=Transition(id=number))
-    return bool(robot.call(ChangeState, "headpose/change_state", request).success)
+        assert robot.change_state("headpose", transition), transition

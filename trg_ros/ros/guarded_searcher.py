@@ -59,7 +59,7 @@ class GuardedSearcher:
             self._failed(error)
             return False
         if asked:
-            self._asked_s = self._clock()
+            self._asked_s = min(self._asked_s, self._clock())
         return asked
 
     def answer(self, wait: bool) -> Finding | None:
