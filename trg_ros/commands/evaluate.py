@@ -18,9 +18,9 @@ HELP = "measure a checkpoint on a data set"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
-        choices=["synthetic", "arkitface", "biwi"],
+        choices=["synthetic", "sequences", "arkitface", "biwi"],
         required=True,
-        help="synthetic: held-out rendered heads",
+        help="synthetic: held-out rendered heads; sequences: identities of rendered people who walk about",
     )
     parser.add_argument("--checkpoint", metavar="FILE", help="a .safetensors file (default: packaged)")
     parser.add_argument(
@@ -38,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "second looks have them; clean: neither",
     )
     parser.add_argument("--size", type=int, metavar="PX", help="input size (default: the checkpoint's)")
+    sequences = parser.add_argument_group("sequences (with --face-model)")
+    sequences.add_argument("--people", type=int, default=3, metavar="N", help="how many (default 3)")
+    sequences.add_argument("--seconds", type=float, default=120.0, metavar="S", help="how long (default 120)")
+    sequences.add_argument("--seed", type=int, default=0, help="who they are and where they go")
     protocol = parser.add_argument_group("the paper's protocol (synthetic: with --out)")
     protocol.add_argument("--out", metavar="DIR", help="write report.json, report.md, plots and worst cases")
     protocol.add_argument(
@@ -57,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
 
+    if args.dataset == "sequences":
+        return _run_sequences(args)
     if args.data is None:
         raise InputError("--data FOLDER is missing: where the data set is, or is to be rendered")
     path = Path(args.checkpoint) if args.checkpoint else default_checkpoint_path()
@@ -68,7 +74,27 @@ def main(args: argparse.Namespace) -> int:
     held_out = _held_out(args)
     result: dict[str, Any] = {"checkpoint": str(path)}
     result |= measure(checkpoint.build_model(), held_out, args.size or checkpoint.config.input_size)
+    result["calibration"] = _calibration(checkpoint, held_out, args.device)
     print(json.dumps(result, indent=2))
+    return 0
+
+
+def _run_sequences(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from trg_ros.estimator import HeadPoseEstimator
+    from trg_ros.evaluation.rendered_sequences import RenderedCrowd, follow
+    from trg_ros.tracking import HeadTracker
+
+    if args.face_model is None:
+        raise InputError("--face-model FILE is missing: the packed ICT-FaceKit model, to render people")
+    if args.people < 1 or args.seconds <= 0:
+        raise InputError(f"--people {args.people} --seconds {args.seconds:g}: both must be positive")
+    crowd = RenderedCrowd.load(args.face_model, args.people, args.seed)
+    tracker = HeadTracker(HeadPoseEstimator.load(args.checkpoint, device=args.device))
+    account = follow(tracker, crowd, args.seconds, progress=tqdm)
+    result = {"people": args.people, "seconds": args.seconds, "seed": args.seed}
+    print(json.dumps(result | account.summary(), indent=2))
     return 0
 
 
@@ -82,6 +108,15 @@ def _held_out(args: argparse.Namespace) -> "HeldOutSet":
             raise InputError(f"no rendered shards in {folder}; give --face-model to render them there")
         generate(args.face_model, folder, HELD_OUT_SEED, args.n)
     return HeldOutSet.load(folder, args.n, args.condition)
+
+
+def _calibration(checkpoint: "Checkpoint", held_out: "HeldOutSet", device: str) -> dict[str, Any]:
+    """How true the covariances are, whether learned or the checkpoint's constants."""
+    from trg_ros.estimator import HeadPoseEstimator
+    from trg_ros.evaluation.calibration import calibration_report, held_out_looks
+
+    looks = held_out_looks(HeadPoseEstimator.load(checkpoint, device, detector=None), held_out)
+    return {name: calibration_report(some, checkpoint) for name, some in looks.items()}
 
 
 def _run_protocol(args: argparse.Namespace, path: Path, checkpoint: "Checkpoint") -> int:

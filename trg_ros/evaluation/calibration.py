@@ -49,9 +49,12 @@ def calibration_report(looks: Looks, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def held_out_looks(estimator: HeadPoseEstimator, held_out: HeldOutSet) -> dict[str, Looks]:
-    """``single``: one look at the sloppy box of each crop of the set; ``full``: all looks of the estimator,
-    from such a box in a picture."""
+    """``one_look``: at the sloppy box of each crop of the set; ``all_looks``: what the estimator makes of a
+    picture, from such a box on."""
     size, rng = estimator.checkpoint.config.input_size, np.random.default_rng(HELD_OUT_SEED)
     scenes = held_out.scenes(scene_size(size), VIEW)
     parts = [full_looks(estimator, batch, rng) for batch in tqdm(scenes, "all looks", leave=False)]
-    return {"full": joined_looks(parts), "single": single_looks(estimator.backend, held_out.crops(size))}
+    return {
+        "all_looks": joined_looks(parts),
+        "one_look": single_looks(estimator.backend, held_out.crops(size)),
+    }

@@ -55,7 +55,7 @@ def calibrate(
     head = fit_head(uncertainty_inputs(looks.result, looks.windows), looks.residuals(), config.seed)
     held = held_out_looks(estimator, held_out)
     fitting, measuring = slice(0, None, 2), slice(1, None, 2)
-    chosen = held["full"][fitting]
+    chosen = held["all_looks"][fitting]
     head = scaled_to(head, uncertainty_inputs(chosen.result, chosen.windows), chosen.residuals())
     calibrated = dataclasses.replace(plain, uncertainty=head)
     report: dict[str, Any] = {
@@ -67,7 +67,7 @@ def calibrate(
         provenance={
             **checkpoint.info.provenance,
             "uncertainty": f"trg-headpose calibrate: learned from {samples} training crops; scaled and "
-            f"measured on {len(held['full'])} held-out heads, half each",
+            f"measured on {len(held['all_looks'])} held-out heads, half each",
         },
     )
     return dataclasses.replace(calibrated, info=info)
