@@ -132,7 +132,7 @@ def head():
 
 def test_everything_of_a_head_moves_together(head):
     moved = poses([20.0], [0.2, 0.1, 1.2])[0]
-    other = with_face_pose(head, moved, CAMERA)
+    other = with_face_pose(head, moved)
     np.testing.assert_allclose(other.camera_T_face, moved)
     before = invert_transform(head.camera_T_head) @ head.camera_T_face
     np.testing.assert_allclose(invert_transform(other.camera_T_head) @ other.camera_T_face, before, atol=1e-9)
@@ -152,7 +152,7 @@ def test_a_turning_camera_does_not_move_a_head_in_the_fixed_frame(head):
     for frame in range(60):
         fixed_T_camera = poses([0.5 * frame], [0.004 * frame, 0.0, 0.0])[0]
         truth = invert_transform(fixed_T_camera) @ fixed_T_face
-        raw = with_face_pose(head, measured(truth[None], rng, head.covariance)[0], CAMERA)
+        raw = with_face_pose(head, measured(truth[None], rng, head.covariance)[0])
         (result,) = smoother.update([TrackedHead(7, 0, raw)], CAMERA, frame / RATE_HZ, fixed_T_camera)
         assert (result.id, result.slot) == (7, 0)
         errors.append(
@@ -166,7 +166,7 @@ def test_heads_that_left_and_other_lenses_are_forgotten(head):
     smoother = PoseSmoother()
     for frame in range(10):
         smoother.update([TrackedHead(1, 0, head)], CAMERA, frame / RATE_HZ)
-    jumped = with_face_pose(head, poses([0.0], [0.2, 0.0, 1.1])[0], CAMERA)
+    jumped = with_face_pose(head, poses([0.0], [0.2, 0.0, 1.1])[0])
 
     def answer(camera, stamp_s):
         return smoother.update([TrackedHead(1, 0, jumped)], camera, stamp_s)[0].head

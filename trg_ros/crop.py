@@ -33,6 +33,7 @@ LANDMARK_BOX_SCALE = 1.5
 #: A head whose top points along the line of sight has no upright: below this sine of the angle between them.
 _MIN_VISIBLE_UP = 0.3
 _NO_TURN = np.eye(3)
+_HALF_PIXELS = np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class CropWindows:
         center_px = 0.5 * (boxes[:, :2] + boxes[:, 2:])
         rays = camera.rays(center_px)
         rotation = _virtual_rotation(rays) if turn else np.tile(np.eye(3), (len(boxes), 1, 1))
-        center = _on_virtual_plane(rays, rotation)
+        center = _on_virtual_plane(rays[:, None], rotation)[:, 0]
         per_pixel = _plane_units_per_pixel(camera, center_px, rotation)
         size = ((boxes[:, 2:] - boxes[:, :2]) * per_pixel).max(axis=1)
         return cls(center, size, rotation)
@@ -98,11 +99,11 @@ class CropWindows:
             same picture wherever the head is in the image and however it leans.
         """
         points = np.asarray(landmarks68_camera, dtype=np.float64)
-        middle = points.mean(axis=1)
+        middle = points.sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            rays = middle / np.linalg.norm(middle, axis=1, keepdims=True)
+            rays = middle / np.sqrt((middle * middle).sum(axis=1, keepdims=True))
             rotation = _virtual_rotation(rays) if up_camera is None else _upright(rays, up_camera)
-            plane = _on_virtual_plane(points, rotation[:, None])
+            plane = _on_virtual_plane(points, rotation)
         low, high = plane.min(axis=1), plane.max(axis=1)
         return cls(0.5 * (low + high), LANDMARK_BOX_SCALE * (high - low).max(axis=1), rotation)
 
@@ -120,7 +121,7 @@ class CropWindows:
 
     def center_in(self, other: CropWindows) -> Array:
         """(N, 2) these windows' centres on the virtual planes of N other windows; NaN behind those."""
-        return _on_virtual_plane(self.rays(self.center), other.camera_R_virtual)
+        return _on_virtual_plane(self.rays(self.center)[:, None], other.camera_R_virtual)[:, 0]
 
     def overlap(self, other: CropWindows) -> Array:
         """(N,) intersection over union with N other windows, 0..1; 0 where either is not valid."""
@@ -238,7 +239,7 @@ def _virtual_rotation(rays: Array) -> Array:
 def _upright(rays: Array, up: Array) -> Array:
     """camera_R_virtual (N, 3, 3): z along unit rays (N, 3), -y towards ``up`` (N, 3) where that is seen."""
     turn = shortest_turn(rays)
-    x, y, _ = np.einsum("nji,nj->in", turn, up)
+    x, y, _ = (up[:, None] @ turn)[:, 0].T
     length = np.hypot(x, y)
     seen = length > _MIN_VISIBLE_UP
     sine = np.where(seen, x, 0.0) / np.where(seen, length, 1.0)
@@ -249,13 +250,13 @@ def _upright(rays: Array, up: Array) -> Array:
 
 
 def _on_virtual_plane(points: Array, camera_R_virtual: Array) -> Array:
-    """Camera-frame points (..., 3) -> virtual normalised plane (..., 2); NaN behind the virtual camera."""
-    local = np.einsum("...ji,...j->...i", camera_R_virtual, points)
+    """Camera-frame points (N, P, 3) -> virtual normalised plane (N, P, 2); NaN behind the virtual camera."""
+    local = points @ camera_R_virtual
     return local[..., :2] / np.where(local[..., 2:] > 1e-9, local[..., 2:], np.nan)
 
 
 def _plane_units_per_pixel(camera: CameraModel, center_px: Array, camera_R_virtual: Array) -> Array:
     """(N, 2): length on the virtual plane of one pixel along u and of one along v, at pixels (N, 2)."""
-    offsets = 0.5 * np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    plane = _on_virtual_plane(camera.rays(center_px[:, None] + offsets), camera_R_virtual[:, None])
-    return np.linalg.norm(plane[:, 0::2] - plane[:, 1::2], axis=-1)
+    plane = _on_virtual_plane(camera.rays(center_px[:, None] + _HALF_PIXELS), camera_R_virtual)
+    steps = plane[:, 0::2] - plane[:, 1::2]
+    return np.sqrt((steps * steps).sum(axis=-1))

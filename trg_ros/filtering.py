@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from trg_ros.camera import CameraModel
 from trg_ros.estimator import HeadPose
-from trg_ros.geometry import invert_transform, make_transform, transform_points
+from trg_ros.geometry import invert_transform, make_transform
 from trg_ros.tracking import TrackedHead
 
 Array = NDArray[np.float64]
@@ -256,8 +256,7 @@ class PoseSmoother:
             self.reset()
         self._lens = lens
         smoothed = [
-            replace(one, head=self._smoothed(one.id, one.head, camera, stamp_s, fixed_T_camera))
-            for one in heads
+            replace(one, head=self._smoothed(one.id, one.head, stamp_s, fixed_T_camera)) for one in heads
         ]
         for known in [
             known for known, seen_s in self._last_s.items() if not 0 <= stamp_s - seen_s <= MAX_GAP_S
@@ -266,7 +265,7 @@ class PoseSmoother:
         return smoothed
 
     def _smoothed(
-        self, identity: int, head: HeadPose, camera: CameraModel, stamp_s: float, fixed_T_camera: Array | None
+        self, identity: int, head: HeadPose, stamp_s: float, fixed_T_camera: Array | None
     ) -> HeadPose:
         pose, covariance = head.camera_T_face, head.covariance
         if fixed_T_camera is not None:
@@ -281,22 +280,11 @@ class PoseSmoother:
         pose = known.update(pose, covariance, stamp_s)
         if fixed_T_camera is not None:
             pose = invert_transform(fixed_T_camera) @ pose
-        return with_face_pose(head, pose, camera)
+        return with_face_pose(head, pose)
 
 
-def with_face_pose(head: HeadPose, camera_T_face: Array, camera: CameraModel) -> HeadPose:
+def with_face_pose(head: HeadPose, camera_T_face: Array) -> HeadPose:
     """The same head somewhere else: its shape stays, whatever depends on its pose follows."""
     face_T_head = invert_transform(head.camera_T_face) @ head.camera_T_head
     camera_T_head = camera_T_face @ face_T_head
-    new_T_old = camera_T_face @ invert_transform(head.camera_T_face)
-    landmarks68_camera = transform_points(new_T_old, head.landmarks68_camera)
-    landmarks_camera = transform_points(camera_T_head, head.landmarks_head.astype(np.float64))
-    return replace(
-        head,
-        camera_T_head=camera_T_head,
-        camera_T_face=camera_T_face,
-        landmarks_camera=landmarks_camera,
-        landmarks_image=camera.project(landmarks_camera),
-        landmarks68_camera=landmarks68_camera,
-        landmarks68_image=camera.project(landmarks68_camera),
-    )
+    return replace(head, camera_T_head=camera_T_head, camera_T_face=camera_T_face)

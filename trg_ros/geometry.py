@@ -87,14 +87,17 @@ def make_transform(rotation: Array, translation: Array) -> Array:
     """Rigid transforms (..., 4, 4) from rotations (..., 3, 3) and translations (..., 3); they broadcast."""
     _check_shape("rotation", rotation, (3, 3))
     _check_shape("translation", translation, (3,))
-    library: Any = _namespace(rotation)
     shape: tuple[int, ...] = np.broadcast_shapes(tuple(rotation.shape[:-2]), tuple(translation.shape[:-1]))
-    rotation = library.broadcast_to(rotation, (*shape, 3, 3))
-    translation = library.broadcast_to(translation, (*shape, 3))
-    upper = library.concatenate([rotation, translation[..., None]], -1)
-    last_row = library.zeros_like(upper[..., :1, :])
+    if not isinstance(rotation, torch.Tensor):
+        transform = np.zeros((*shape, 4, 4), np.result_type(rotation, translation))
+        transform[..., :3, :3], transform[..., :3, 3], transform[..., 3, 3] = rotation, translation, 1
+        return transform
+    rotation = torch.broadcast_to(rotation, (*shape, 3, 3))
+    translation = torch.broadcast_to(translation, (*shape, 3))
+    upper = torch.cat([rotation, translation[..., None]], -1)
+    last_row = torch.zeros_like(upper[..., :1, :])
     last_row[..., 3] = 1
-    return library.concatenate([upper, last_row], -2)
+    return torch.cat([upper, last_row], -2)
 
 
 def invert_transform(transform: Array) -> Array:

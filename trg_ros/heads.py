@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.crop import CropWindows, shortest_turn
 from trg_ros.geometry import head_T_face, make_transform
+from trg_ros.model.topology import SELLION
 from trg_ros.uncertainty import face_origin, learned_covariances
 
 Array = NDArray[np.float64]
@@ -26,30 +28,59 @@ DEFAULT_TRANSLATION_STD_RELATIVE = (0.02, 0.02, 0.08)
 class HeadPose:
     """One head in one image. Metres; ``camera`` is the image's optical frame; see ``trg_ros.geometry``.
 
+    Landmarks and box are computed when they are first asked for: a robot that only wants the pose doesn't
+    pay for them.
+
     :param camera_T_head: (4, 4) pose of the network's head frame.
     :param camera_T_face: (4, 4) pose of the REP 155 face frame: origin at the sellion, x out of the face, z
         up.
-    :param landmarks_head: (V, 3) in the head frame.
-    :param landmarks_camera: (V, 3) in the camera frame.
-    :param landmarks_image: (V, 2) pixels of the raw image; NaN where the lens sees nothing.
-    :param landmarks68_image: (68, 2) px, the Multi-PIE landmarks among them.
-    :param landmarks68_camera: (68, 3) in the camera frame.
-    :param box: (4,) left, top, right, bottom px of the crop that the network saw.
     :param score: 0..1, how sure it is that this is a face; see ``HeadPoseEstimator.estimate``.
     :param covariance: (6, 6) of x y z (m) and rotations about x y z (rad), camera frame, at the face's
         origin.
+    :param camera: of the image.
+    :param window: the one window that the network saw.
+    :param landmarks68_head: (68, 3) the Multi-PIE landmarks in the head frame.
+    :param make_landmarks: makes the (V, 3) of ``landmarks_head``.
     """
 
     camera_T_head: Array
     camera_T_face: Array
-    landmarks_head: NDArray[np.float32]
-    landmarks_camera: Array
-    landmarks_image: Array
-    landmarks68_image: Array
-    landmarks68_camera: Array
-    box: Array
     score: float
     covariance: Array
+    camera: CameraModel
+    window: CropWindows
+    landmarks68_head: NDArray[np.float32]
+    make_landmarks: Callable[[], NDArray[np.float32]]
+
+    @cached_property
+    def landmarks_head(self) -> NDArray[np.float32]:
+        """(V, 3) all landmarks in the head frame."""
+        return self.make_landmarks()
+
+    @cached_property
+    def landmarks_camera(self) -> Array:
+        """(V, 3) all landmarks in the camera frame."""
+        return self.landmarks_head @ self.rotation.T + self.translation
+
+    @cached_property
+    def landmarks_image(self) -> Array:
+        """(V, 2) px of all landmarks in the raw image; NaN where the lens sees nothing."""
+        return self.camera.project(self.landmarks_camera)
+
+    @cached_property
+    def landmarks68_camera(self) -> Array:
+        """(68, 3) the Multi-PIE landmarks in the camera frame."""
+        return self.landmarks68_head @ self.rotation.T + self.translation
+
+    @cached_property
+    def landmarks68_image(self) -> Array:
+        """(68, 2) px of the Multi-PIE landmarks."""
+        return self.camera.project(self.landmarks68_camera)
+
+    @cached_property
+    def box(self) -> Array:
+        """(4,) left, top, right, bottom px of the crop that the network saw."""
+        return self.window.to_boxes(self.camera)[0]
 
     @property
     def rotation(self) -> Array:
@@ -74,32 +105,22 @@ def build_heads(
     :param camera: the camera of all N heads, or one for each.
     :param scores: (N,).
     """
-    topology = checkpoint.topology
     rotation = windows.camera_R_virtual @ result.rotation
-    translation = np.einsum("nij,nj->ni", windows.camera_R_virtual, result.translation)
+    translation = (windows.camera_R_virtual @ result.translation[..., None])[..., 0]
     camera_T_head = make_transform(rotation, translation)
-    camera_T_face = camera_T_head @ head_T_face(result.landmarks_head[:, topology.sellion].astype(np.float64))
-    landmarks_camera = result.landmarks_head @ rotation.transpose(0, 2, 1) + translation[:, None]
-    if isinstance(camera, CameraModel):
-        landmarks_image, boxes = camera.project(landmarks_camera), windows.to_boxes(camera)
-    else:
-        landmarks_image = np.stack(
-            [one.project(points) for one, points in zip(camera, landmarks_camera, strict=True)]
-        )
-        boxes = np.concatenate([windows[i : i + 1].to_boxes(one) for i, one in enumerate(camera)])
+    camera_T_face = camera_T_head @ head_T_face(result.landmarks68_head[:, SELLION].astype(np.float64))
     covariance = pose_covariances(result, windows, checkpoint)
+    cameras = [camera] * len(windows) if isinstance(camera, CameraModel) else camera
     return [
         HeadPose(
             camera_T_head=camera_T_head[i],
             camera_T_face=camera_T_face[i],
-            landmarks_head=result.landmarks_head[i],
-            landmarks_camera=landmarks_camera[i],
-            landmarks_image=landmarks_image[i],
-            landmarks68_image=landmarks_image[i][topology.landmarks68],
-            landmarks68_camera=landmarks_camera[i][topology.landmarks68],
-            box=boxes[i],
             score=float(scores[i]),
             covariance=covariance[i],
+            camera=cameras[i],
+            window=windows[i : i + 1],
+            landmarks68_head=result.landmarks68_head[i],
+            make_landmarks=partial(result.landmarks_of, i),
         )
         for i in range(len(windows))
     ]
