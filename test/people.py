@@ -1,7 +1,7 @@
 """People who walk about in front of a camera, cross, hide each other and leave; the truth is known.
 
 A network that answers from that truth, with noise, and a detector that overlooks things: the tracker is
-tested over minutes without an image being drawn.
+tested over minutes without a face being drawn.
 """
 
 import numpy as np
@@ -12,31 +12,19 @@ from trg_ros.camera import CameraModel
 from trg_ros.crop import box_from_landmarks68
 from trg_ros.detection import Detections
 from trg_ros.estimator import HeadPoseEstimator
+from trg_ros.evaluation.sequences import Crowd
 
 CAMERA = CameraModel.pinhole(500, 500, 319.5, 239.5, 640, 480)
 
 
-class People:
-    """`count` people whose places are smooth in time, each at a depth of its own.
+class People(Crowd):
+    """Everybody has a colour, which changes a little with the light and the way they look."""
 
-    :param occlusion_s: so long somebody (another one each time) is covered, every three seconds.
-    """
-
-    def __init__(self, count, seed, occlusion_s=0.5):
-        rng = np.random.default_rng(seed)
-        self.count, self._occlusion_s = count, occlusion_s
-        self._reach = np.stack([rng.uniform(0.4, 0.75, count), rng.uniform(0.02, 0.1, count)])
-        self._rate = 2 * np.pi * rng.uniform(0.05, 0.2, (2, count))
-        self._phase = rng.uniform(0, 2 * np.pi, (3, count))
-        self._depth = 0.9 + 0.35 * rng.permutation(count)
-
-    def places(self, time_s):
-        """(N, 3) metres, camera frame; wide swings leave the image."""
-        depth = self._depth + 0.05 * np.sin(0.5 * time_s + self._phase[2])
-        # As fast as people walk, far away as well as near.
-        side = self._reach[0] * np.sin(self._rate[0] / self._depth * time_s + self._phase[0]) * depth
-        height = self._reach[1] * np.sin(self._rate[1] * time_s + self._phase[1]) * depth
-        return np.stack([side, height, depth], axis=1)
+    def __init__(self, count, seed):
+        super().__init__(count, seed)
+        rng = np.random.default_rng([seed, 1])
+        self._colors = np.array([120, 140, 190]) * np.exp(0.2 * rng.standard_normal((count, 3)))
+        self._tint = rng.uniform(0, 2 * np.pi, (count, 3))
 
     def visible(self, time_s):
         """(N,) not covered, not behind a nearer head, and in the image."""
@@ -47,10 +35,22 @@ class People:
         apart = np.linalg.norm(pixels[:, None] - pixels[None], axis=2)
         nearer = places[None, :, 2] < places[:, None, 2] - 1e-9
         visible &= ~(nearer & (apart < 0.9 * radius[None])).any(axis=1)
-        turn, since_s = divmod(time_s, 3.0)
-        if 1.0 < since_s < 1.0 + self._occlusion_s:
-            visible[int(turn) % self.count] = False
+        if self.covered(time_s) is not None:
+            visible[self.covered(time_s)] = False
         return visible
+
+    def picture(self, time_s):
+        """(480, 640, 3) uint8 of their colours, as far as they are visible; enough to tell them apart by."""
+        image = np.full((CAMERA.height, CAMERA.width, 3), 90, np.uint8)
+        places, visible = self.places(time_s), self.visible(time_s)
+        tint = np.exp(0.06 * np.sin(0.9 * time_s + self._tint))
+        for person in np.argsort(-places[:, 2]):
+            if visible[person]:
+                radius = 1.1 * CAMERA.fx * RADIUS / places[person, 2]
+                left, top = np.rint(CAMERA.project(places[person][None])[0] - radius).astype(int)
+                rows, columns = (slice(max(low, 0), max(low + int(2 * radius), 0)) for low in (top, left))
+                image[rows, columns] = np.clip(self._colors[person] * tint[person], 0, 255)
+        return image
 
 
 class AllKnowingBackend:

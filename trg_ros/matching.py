@@ -1,4 +1,4 @@
-"""Which face that was found belongs to which head that is known, and where it is by now."""
+"""Where to look: which face that was found belongs to which head that is known, and where it is by now."""
 
 from __future__ import annotations
 
@@ -8,10 +8,46 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from trg_ros.crop import CropWindows, shortest_turn
+from trg_ros.searching import Finding
+from trg_ros.tracks import Look, Track
 
 #: A face that was found belongs to a head whose window it overlaps at least this much (intersection over
 #: union).
 _MATCH_OVERLAP = 0.25
+#: It replaces the head's own window when they overlap less than this.
+_TRUST_OVERLAP = 0.6
+#: A track ends when the detector misses it this many times in a row.
+_MAX_MISSES = 3
+
+
+def plan_looks(
+    known: Sequence[Track], finding: Finding | None, past: dict[int, CropWindows] | None, most: int
+) -> list[Look]:
+    """Where to look: for known heads where they should be, for new ones where they were found.
+
+    :param past: by id, where heads were in the image of the finding; None if it is the image at hand.
+    :param most: heads at a time.
+    """
+    looks = [Look(track.window, track.detector_score, track.misses, track) for track in known]
+    if finding is None:
+        return looks
+    before = [(past or {}).get(track.id, track.window) for track in known]
+    partner = match_windows(before, finding.windows)
+    for look, track, then, index in zip(looks, known, before, partner, strict=True):
+        if index is not None:
+            window = finding.windows[index : index + 1]
+            look.misses, look.detector_score = 0, float(finding.scores[index])
+            if then.overlap(window)[0] < _TRUST_OVERLAP:
+                look.window = window if past is None else carried(window, then, look.window)
+                look.refine = 1
+        elif past is None or track.id in past:  # else it came since
+            look.misses += 1
+    looks = [look for look in looks if look.misses <= _MAX_MISSES]
+    unknown = np.setdiff1d(np.arange(len(finding.scores)), [one for one in partner if one is not None])
+    best_first = unknown[np.argsort(-finding.scores[unknown], kind="stable")]
+    for index in best_first[: max(0, most - len(looks))]:
+        looks.append(Look(finding.windows[index : index + 1], float(finding.scores[index]), refine=1))
+    return looks
 
 
 def match_windows(known: Sequence[CropWindows], found: CropWindows) -> list[int | None]:

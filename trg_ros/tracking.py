@@ -7,29 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trg_ros.appearance import colours
 from trg_ros.camera import CameraModel
 from trg_ros.checks import check_image, checked_scores
 from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
-from trg_ros.estimator import HeadPose, HeadPoseEstimator, WindowEstimates, windows_of_boxes
-from trg_ros.matching import carried, match_windows
-from trg_ros.reidentification import Course, LostHead, LostHeads
+from trg_ros.estimator import HeadPose, HeadPoseEstimator, windows_of_boxes
+from trg_ros.matching import plan_looks
+from trg_ros.reidentification import Person, who_is_who
 from trg_ros.searching import DirectSearcher, Finding, Searcher
+from trg_ros.tracks import Look, Sight, Track, give_slots
 
 Array = NDArray[np.float64]
 
-#: A face that was found replaces its track's own window when they overlap less than this.
-_TRUST_OVERLAP = 0.6
 #: Two tracks that overlap more than this are one head.
 _DUPLICATE_OVERLAP = 0.6
-#: A track ends when the detector misses it this many times in a row.
-_MAX_MISSES = 3
+#: What is seen in windows that overlap more than this may belong to the other head.
+_CLEAR_OVERLAP = 0.02
 #: After a longer pause than this, faces are looked for anew.
 _MAX_GAP_S = 0.5
 #: While somebody is lost, faces are looked for at least every so many frames.
 _SEARCH_INTERVAL = 2
-#: A track whose head is stranger than this (see Course.strangeness) has caught another one.
-_MAX_STRANGENESS = 1.0
+#: A lost head is remembered that long (occlusions), seconds.
+_KEEP_S = 0.8
 #: A face smaller than this many pixels can't be tracked.
 _MIN_BOX_PX = 12.0
 
@@ -45,30 +45,6 @@ class TrackedHead:
     id: int
     slot: int
     head: HeadPose
-
-
-@dataclass
-class _Track:
-    """A head that is followed. ``window`` (one window) is where to look next."""
-
-    id: int
-    slot: int
-    window: CropWindows
-    detector_score: float
-    misses: int = 0
-    head: HeadPose | None = None
-    course: Course | None = None
-
-
-@dataclass
-class _Looks:
-    """What to look at in one image: the windows of some known tracks, then those of new faces.
-
-    :param tracks: a track for each window; new faces have id 0.
-    """
-
-    tracks: list[_Track]
-    refine: list[int]
 
 
 class HeadTracker:
@@ -116,8 +92,8 @@ class HeadTracker:
 
     def reset(self) -> None:
         """Forget all heads; those that come get new ids."""
-        self._tracks: list[_Track] = []
-        self._lost = LostHeads()
+        self._tracks: list[Track] = []
+        self._lost: list[Track] = []
         self._stamp_s = -np.inf
         self._frames_since_detection = 0
         self._doubt = False
@@ -151,17 +127,13 @@ class HeadTracker:
         self._doubt = self._doubt or stamp_s > self._stamp_s + _MAX_GAP_S
         finding, asked = self._find(image_bgr, camera, stamp_s, boxes, scores)
         self._stamp_s = stamp_s
-        self._lost.expire(stamp_s)
-        looks = self._plan(self._visible(camera), finding)
-        kept = self._look(image_bgr, camera, looks) if looks.tracks else []
-        self._lose([track for track in self._tracks if all(track is not one for one in kept)])
-        self._number([track for track in kept if not track.id], kept)
-        self._tracks = sorted(kept, key=lambda track: track.id)
+        self._lost = [track for track in self._lost if stamp_s - track.person.course.stamp_s <= _KEEP_S]
+        looks = plan_looks(self._visible(camera), finding, self._past(finding), self.max_faces)
+        seen = self._look(image_bgr, camera, looks) if looks else []
+        self._tracks = self._recognise(seen)
         if asked:
-            self._searched = {track.id: track.window for track in kept}
-        return [
-            TrackedHead(track.id, track.slot, track.head) for track in self._tracks if track.head is not None
-        ]
+            self._searched = {track.id: track.window for track in self._tracks}
+        return [TrackedHead(track.id, track.slot, track.head) for track in self._tracks]
 
     def _find(
         self,
@@ -190,7 +162,11 @@ class HeadTracker:
             finding = self._searcher.answer(wait=not self._tracks)
         return finding, asked
 
-    def _visible(self, camera: CameraModel) -> list[_Track]:
+    def _past(self, finding: Finding | None) -> dict[int, CropWindows] | None:
+        """Where heads were in the image of a finding; None for the image at hand."""
+        return None if finding is None or finding.stamp_s == self._stamp_s else self._searched
+
+    def _visible(self, camera: CameraModel) -> list[Track]:
         """The tracks whose next window has its centre in the image and hasn't collapsed."""
         visible = []
         for track in self._tracks:
@@ -198,98 +174,71 @@ class HeadTracker:
             inside = -1 < left + right < 2 * camera.width - 1 and -1 < top + bottom < 2 * camera.height - 1
             if inside and min(right - left, bottom - top) >= _MIN_BOX_PX:
                 visible.append(track)
-        self._doubt = self._doubt or len(visible) < len(self._tracks)
         return visible
 
-    def _plan(self, known: list[_Track], finding: Finding | None) -> _Looks:
-        """Which windows to look at: known heads where they should be, new ones where they were found."""
-        if finding is None:
-            return _Looks(known, [0] * len(known))
-        windows, scores = finding.windows, finding.scores
-        past = None if finding.stamp_s == self._stamp_s else self._searched
-        looks = _Looks([], [])
-        before = [(past or {}).get(track.id, track.window) for track in known]
-        partner = match_windows(before, windows)
-        for track, then, index in zip(known, before, partner, strict=True):
-            refine = 0
-            if index is not None:
-                track.misses, track.detector_score = 0, float(scores[index])
-                window = windows[index : index + 1]
-                if then.overlap(window)[0] < _TRUST_OVERLAP:
-                    track.window = window if past is None else carried(window, then, track.window)
-                    refine = 1
-            elif past is None or track.id in past:  # who has come since wasn't there to be found
-                track.misses += 1
-            if track.misses <= _MAX_MISSES:
-                looks.tracks.append(track)
-                looks.refine.append(refine)
-        unknown = np.setdiff1d(np.arange(len(windows)), [index for index in partner if index is not None])
-        best_first = unknown[np.argsort(-scores[unknown], kind="stable")]
-        for index in best_first[: max(0, self.max_faces - len(looks.tracks))]:
-            looks.tracks.append(_Track(0, -1, windows[index : index + 1], float(scores[index])))
-            looks.refine.append(1)
-        return looks
+    def _look(self, image_bgr: NDArray[np.uint8], camera: CameraModel, looks: list[Look]) -> list[Sight]:
+        """Look everywhere at once; what is sure to be a head, each once.
 
-    def _look(self, image_bgr: NDArray[np.uint8], camera: CameraModel, looks: _Looks) -> list[_Track]:
-        """Estimate all at once; keep tracks that are sure and have their own head."""
-        windows = CropWindows.concatenate([track.window for track in looks.tracks])
-        estimates = self._estimator.estimate_windows(image_bgr, camera, windows, np.array(looks.refine))
-        detector_scores = np.array([track.detector_score for track in looks.tracks])
-        heads = self._estimator.heads(estimates, camera, detector_scores)
-        kept: list[_Track] = []
-        for index in self._least_strange_first(looks.tracks, heads):
-            track, head = looks.tracks[index], heads[index]
-            if not self._sure(head, estimates, index):
-                self._doubt = self._doubt or track.id > 0
+        If two looks show the same head, it is the one that was expected there.
+        """
+        windows = CropWindows.concatenate([look.window for look in looks])
+        refine = np.array([look.refine for look in looks])
+        estimates = self._estimator.estimate_windows(image_bgr, camera, windows, refine)
+        scores = np.array([look.detector_score for look in looks])
+        heads = self._estimator.heads(estimates, camera, scores)
+        sure = [
+            index
+            for index, head in enumerate(heads)
+            if head.score >= self.min_score and estimates.implied.valid[index]
+        ]
+        seen: list[Sight] = []
+        for index in sorted(sure, key=lambda index: self._surprise(looks[index].track, heads[index])):
+            look, window = looks[index], estimates.implied[index : index + 1]
+            overlaps = [float(window.overlap(other.window)[0]) for other in seen]
+            if max(overlaps, default=0.0) > _DUPLICATE_OVERLAP:
                 continue
-            window = estimates.implied[index : index + 1]
-            if any(window.overlap(other.window)[0] > _DUPLICATE_OVERLAP for other in kept):
-                self._doubt = self._doubt or track.id > 0
-                continue
-            if track.course is not None and self._strangeness(track, head) > _MAX_STRANGENESS:
-                self._doubt = True
-                track = _Track(0, -1, window, track.detector_score)
-            track.head, track.window = head, window
-            if track.course is None:
-                track.course = Course.of(head, self._stamp_s)
-            else:
-                track.course.observe(head.translation, self._stamp_s)
-            kept.append(track)
-        return kept
+            look_like = colours(image_bgr, heads[index].box)
+            sight = Sight(heads[index], window, look.detector_score, look.misses, look_like)
+            for other, overlap in zip(seen, overlaps, strict=True):
+                if overlap > _CLEAR_OVERLAP:
+                    sight.clear = other.clear = False
+            seen.append(sight)
+        return seen
 
-    def _sure(self, head: HeadPose, estimates: WindowEstimates, index: int) -> bool:
-        return head.score >= self.min_score and bool(estimates.implied.valid[index])
+    def _surprise(self, track: Track | None, head: HeadPose) -> float:
+        """How little a head is where it was expected; new ones are expected nowhere."""
+        return np.inf if track is None else track.person.course.surprise(head.translation, self._stamp_s)
 
-    def _strangeness(self, track: _Track, head: HeadPose) -> float:
-        """0 for a new head, which isn't expected anywhere."""
-        return 0.0 if track.course is None else track.course.strangeness(head.translation, self._stamp_s)
-
-    def _least_strange_first(self, tracks: list[_Track], heads: list[HeadPose]) -> list[int]:
-        """If two tracks have the same head, it belongs to the one that expected it there; new ones yield."""
-        return sorted(
-            range(len(tracks)),
-            key=lambda index: (not tracks[index].id, self._strangeness(tracks[index], heads[index])),
+    def _recognise(self, seen: list[Sight]) -> list[Track]:
+        """The tracks of the heads that are seen, by id; who isn't seen is lost, and looked for."""
+        known, lost = self._tracks + self._lost, len(self._tracks)
+        who = who_is_who(
+            [track.person for track in known],
+            lost,
+            [sight.head.translation for sight in seen],
+            [sight.colours for sight in seen],
+            self._stamp_s,
         )
+        followed = [index for index in who if index is not None and index < lost]
+        self._doubt = self._doubt or len(followed) < lost
+        self._lost = [track for index, track in enumerate(known) if index not in who]
+        taken = {known[index].slot for index in followed}
+        tracks: list[Track] = []
+        for sight, index in zip(seen, who, strict=True):
+            if index is None:
+                track = self._newcomer(sight)
+            else:
+                track = known[index]
+                track.follow(sight, self._stamp_s)
+                if index >= lost and track.slot in taken:
+                    track.slot = -1
+            taken.add(track.slot)
+            tracks.append(track)
+        wanted = {track.slot for track in self._lost}
+        give_slots([track for track in tracks if track.slot < 0], taken, wanted, self.max_faces)
+        return sorted(tracks, key=lambda track: track.id)
 
-    def _lose(self, tracks: list[_Track]) -> None:
-        for track in tracks:
-            if track.course is not None:
-                self._lost.add(LostHead(track.id, track.slot, track.course))
-
-    def _number(self, new: list[_Track], kept: list[_Track]) -> None:
-        """Give each new head the identity of the lost one that it is, or one of its own."""
-        places = [track.head.translation for track in new if track.head is not None]
-        taken = {track.slot for track in kept if track.id}
-        for track, lost in zip(new, self._lost.claim(places, self._stamp_s), strict=True):
-            if lost is not None and track.head is not None:
-                track.id, track.slot = lost.id, lost.slot if lost.slot not in taken else -1
-                lost.course.observe(track.head.translation, self._stamp_s)  # it goes where it went before
-                track.course = lost.course
-                taken.add(track.slot)
-        for track in new:
-            if not track.id:
-                track.id, self._next_id = self._next_id, self._next_id + 1
-            if track.slot < 0:
-                free = set(range(self.max_faces)) - taken
-                track.slot = min(free - self._lost.slots or free)
-                taken.add(track.slot)
+    def _newcomer(self, sight: Sight) -> Track:
+        self._next_id += 1
+        person = Person.of(sight.head, sight.colours, self._stamp_s)
+        return Track(self._next_id - 1, -1, person, sight.window, sight.head, sight.detector_score)
