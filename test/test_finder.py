@@ -13,7 +13,9 @@ from trg_ros.detection import Detections, LibFaceDetection, make_detector
 from trg_ros.errors import CheckpointError, DetectorError, InputError
 from trg_ros.finder.decoding import decode
 from trg_ros.finder.detector import TRGFinder
+from trg_ros.finder.evaluate import compare, overlaps, wrong_finds
 from trg_ros.finder.network import CHANNELS, HEAT, LOG_SIDE, STRIDE, FinderConfig, FinderNetwork
+from trg_ros.finder.packaging import with_threshold
 from trg_ros.finder.scenes import (
     LAST_FACE,
     FinderScene,
@@ -300,6 +302,44 @@ def test_both_back_ends_agree(tiny_file):
 def test_unknown_back_end(tiny_file):
     with pytest.raises(InputError, match="'tpu' is unknown"):
         TRGFinder(tiny_file, backend="tpu")
+
+
+def test_the_best_threshold_becomes_the_usual_score():
+    """What scored 0.3 scores 0.6 afterwards; the order stays."""
+    network = FinderNetwork(TINY).eval()
+    images = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
+    before = network(images)[:, HEAT].detach().clone()
+    shifted = with_threshold(network, 0.3)(images)[:, HEAT]
+    torch.testing.assert_close(shifted - before, torch.full_like(before, np.log(1.5) - np.log(3 / 7)))
+    with pytest.raises(InputError, match="threshold is 1"):
+        with_threshold(network, 1)
+
+
+class Fixed:
+    """A detector that always finds the same boxes."""
+
+    def __init__(self, boxes):
+        self._boxes = np.array(boxes, np.float32).reshape(-1, 4)
+
+    def detect(self, image_bgr):
+        return Detections(self._boxes, np.ones(len(self._boxes), np.float32), None)
+
+    def trg_boxes(self, detections):
+        return detections.boxes
+
+
+def test_what_counts_as_found_and_as_wrong():
+    """Two faces of which one is found, one find beside them; the other detector finds both."""
+    image, truth = np.zeros((100, 200, 3), np.uint8), np.array([[10.0, 10, 60, 60], [100, 10, 140, 50]])
+    np.testing.assert_allclose(overlaps(truth, truth + [25, 0, 25, 0]), [[1 / 3, 0], [0, 15 / 65]])
+    ours, theirs = Fixed([[12, 10, 62, 60], [150, 50, 190, 90]]), Fixed(truth)
+    result = compare([(image, truth, np.array([True, True]))] * 2, ours, theirs)
+    assert (result["images"], result["wrong_per_image"], result["recall_from_32_px"]) == (2, 1, 0.5)
+    assert result["recall_by_side_px"] == {"32+": [0.0, 2], "48+": [1.0, 2]}
+    other = result["libfacedetection"]
+    assert other["recall_from_32_px"] == 1 and other["our_recall_of_its_faces_from_32_px"] == 0.5
+    assert other["its_recall_of_our_faces_from_32_px"] == 1 and other["wrong_per_image"] == 0
+    assert wrong_finds(ours, {"blank": image}) == {"blank": 2}
 
 
 needs_weights = pytest.mark.skipif(not PACKAGED.is_file(), reason="no packaged finder weights")

@@ -151,7 +151,7 @@ class SceneComposer:
         rng = np.random.default_rng([seed, number])
         image = self._background(rng)
         people = _People(image)
-        for _ in range(int(rng.integers(0, 7))):
+        for _ in range(int(rng.integers(0, 9))):
             self._paint_distractor(image, rng)
         for side in self._sides(rng):
             self._paint_person(image, people, side, rng)

@@ -35,7 +35,7 @@ from trg_ros.training.state import WeightAverage, load_state, save_state
 #: Every scene is used so often, each time changed a little and so many steps later: composing one costs more
 #: than learning from it.
 USES, AGAIN_AFTER = 4, 24
-_SAVE_EVERY, _LOG_EVERY, _WARM_UP = 200, 50, 200
+_SAVE_EVERY, _LOG_EVERY, _WARM_UP = 50, 50, 200
 
 
 @dataclass(frozen=True)
