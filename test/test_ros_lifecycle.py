@@ -59,7 +59,11 @@ def test_the_lifecycle_can_be_walked_again_and_again(stand_in: Path) -> None:
                 faces.clear()
             assert call(node.trigger_cleanup) == TransitionCallbackReturn.SUCCESS
             assert node.estimator is None
-        rig.set(checkpoint="/nowhere.safetensors")
+        rig.set(pose_source="pnp")
+        assert call(node.trigger_configure) == TransitionCallbackReturn.SUCCESS
+        assert node.estimator is not None and node.estimator.backend_name.endswith("PnP")
+        assert call(node.trigger_cleanup) == TransitionCallbackReturn.SUCCESS
+        rig.set(checkpoint="/nowhere.safetensors", pose_source="trg")
         assert call(node.trigger_configure) == TransitionCallbackReturn.FAILURE
         assert rig.diagnostics_say("/nowhere.safetensors", DiagnosticStatus.ERROR)
         rig.set(checkpoint=str(stand_in))

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS")
 pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from ros_harness import BOXES, CAMERA, FRAME
 from ros_outputs import OUTPUTS, ask, assert_outputs_agree, at
@@ -122,6 +123,27 @@ def test_reset_starts_afresh_and_markers_go_when_images_stop(rig: Rig) -> None:
     markers.clear()
     assert robot.spin_until(lambda: markers), "no image for two seconds"
     assert [marker.action for marker in markers[-1].markers] == [Marker.DELETEALL]
+
+
+def test_diagnostics_have_the_numbers(rig: Rig) -> None:
+    robot = rig.robot
+    robot.listen("headpose/faces", HeadPoseArray)
+    messages = robot.listen("/diagnostics", DiagnosticArray)
+
+    def numbers() -> dict[str, str]:
+        mine = [m.status[0] for m in messages if m.status[0].name == "/shared/headpose"]
+        values = {pair.key: pair.value for pair in mine[-1].values} if mine else {}
+        return values if float(values.get("processed rate (Hz)", 0.0)) > 0.0 else {}
+
+    assert robot.spin_until(numbers, sending=True)
+    values = numbers()
+    assert float(values["input rate (Hz)"]) > 0.0
+    assert float(values["detector rate (Hz)"]) == float(values["detector failures"]) == 0.0
+    assert float(values["processing p95 (s)"]) >= float(values["processing p50 (s)"]) > 0.0
+    assert float(values["latency p95 (s)"]) >= float(values["latency p50 (s)"])
+    assert values["age (s)"] and values["GPU memory (MB)"] == ""
+    assert (values["faces"], values["device"], values["checkpoint"]) == ("2", "cpu", "stand-in")
+    assert values["outputs wanted"] == "faces"
 
 
 def test_smoothing_is_live_and_the_raw_poses_stay(rig: Rig) -> None:

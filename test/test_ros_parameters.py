@@ -87,8 +87,8 @@ NAMES = st.sampled_from([*vars(Settings()), "use_sim_time", "nonsense"])
 
 
 @pytest.mark.fault("1,000 random sets of parameters", "each taken whole or refused with the reason")
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(NAMES, ANY_VALUE), max_size=8), st.booleans())
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.tuples(NAMES, ANY_VALUE), max_size=4), st.booleans())
 def test_no_set_of_parameters_does_harm(pairs: list[tuple[str, Any]], configured: bool) -> None:
     """Any set of values is taken whole or refused with a reason; what was taken lies within its limits."""
     before = Settings()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -58,6 +61,32 @@ def test_the_policy_is_what_the_node_does(node: HeadPoseNode, kind: str) -> None
     spare = {one for one in allowed - names if not any(part in one for part in OPTIONAL)}
     assert spare == set(), "rights that nobody needs"
     assert granted("topics", "subscribe") >= {"/image", "/camera_info", "/detections"}
+
+
+@pytest.mark.fault(
+    "SROS2 enforced, but without keys or with a Fast DDS that was built without it",
+    "the node doesn't start: nothing goes out unprotected",
+)
+def test_enforced_security_is_not_given_up(tmp_path: Path) -> None:
+    security = {
+        "ROS_SECURITY_KEYSTORE": str(tmp_path),
+        "ROS_SECURITY_ENABLE": "true",
+        "ROS_SECURITY_STRATEGY": "Enforce",
+    }
+    keys = tmp_path / "enclaves" / "trg_ros" / "headpose"
+    for folder in (tmp_path / "nothing", keys):
+        folder.mkdir(parents=True)
+        result = subprocess.run(
+            [sys.executable, "-m", "trg_ros.ros.node", "--ros-args", "--enclave", "/trg_ros/headpose"],
+            cwd=REPOSITORY,
+            env={**os.environ, **security},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert result.returncode != 0
+        assert "security" in result.stderr.lower()
 
 
 def test_no_wildcard_grants_everything() -> None:
