@@ -33,6 +33,10 @@ _IMPOSSIBLE = 1e4
 _TAILS = 3.0
 #: How much further away somebody may be who looks just as the lost one did, in parts.
 _LOOKS_COUNT = 0.6
+#: However little somebody looks like the lost one: so far away it may be, in parts.
+_LEAST = 0.5
+#: Who was lost for longer has to look the same, seconds.
+_LONG_S = 0.8
 
 
 class _Spread:
@@ -169,7 +173,9 @@ class Person:
     def can_be(self, place: Array, colours: Array | None, stamp_s: float, lost: bool) -> bool:
         """Whether it can be this person. The more somebody looks like one who was lost, the further away."""
         unlike = self._unlike(colours) if lost else None
-        most = 1.0 if unlike is None else max(1.0 + _LOOKS_COUNT * (1.0 - unlike), 0.0)
+        if stamp_s - self.course.stamp_s > _LONG_S and (unlike is None or unlike > 1.0):
+            return False
+        most = 1.0 if unlike is None else max(1.0 + _LOOKS_COUNT * (1.0 - unlike), _LEAST)
         return self.course.strangeness(place, stamp_s) <= most
 
     def _unlike(self, colours: Array | None) -> float | None:

@@ -29,7 +29,7 @@ _MAX_GAP_S = 0.5
 #: While somebody is lost, faces are looked for at least every so many frames.
 _SEARCH_INTERVAL = 2
 #: A lost head is remembered that long (occlusions), seconds.
-_KEEP_S = 0.8
+_KEEP_S = 2.0
 #: A face smaller than this many pixels can't be tracked.
 _MIN_BOX_PX = 12.0
 
@@ -38,7 +38,8 @@ _MIN_BOX_PX = 12.0
 class TrackedHead:
     """A head with an identity.
 
-    :param id: from 1, new for each head that appears; a head that is back within 0.8 s keeps it.
+    :param id: from 1, new for each head that appears; a head that is back within 0.8 s keeps it, or
+        within 2 s if it looks the same.
     :param slot: 0..max_faces-1, the lowest that was free; used again when the head has left.
     """
 
@@ -216,7 +217,7 @@ class HeadTracker:
             [track.person for track in known],
             lost,
             [sight.head.translation for sight in seen],
-            [sight.colours for sight in seen],
+            [sight.colours if sight.clear else None for sight in seen],
             self._stamp_s,
         )
         followed = [index for index in who if index is not None and index < lost]
