@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +34,7 @@ LANDMARK_BOX_SCALE = 1.5
 #: A head whose top points along the line of sight has no upright: below this sine of the angle between them.
 _MIN_VISIBLE_UP = 0.3
 _NO_TURN = np.eye(3)
+_NEXT, _BEFORE = [1, 2, 0], [2, 0, 1]  # of an axis
 _HALF_PIXELS = np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
 
 
@@ -147,7 +149,7 @@ def cut_windows(
     Each crop is one resampling of the raw image. Where a face is larger than its crop, blocks of pixels are
     averaged first, so that nothing aliases.
     """
-    steps = np.linspace(-0.5, 0.5, size)
+    steps = _steps(size)
     crops = np.zeros((len(windows), size, size, 3), dtype=np.uint8)
     for index in np.flatnonzero(windows.valid):
         rotation = windows.camera_R_virtual[index]
@@ -157,6 +159,12 @@ def cut_windows(
         else:
             sample_axis_aligned(image, camera.cx + camera.fx * x, camera.cy + camera.fy * y, out=crops[index])
     return crops
+
+
+@cache
+def _steps(size: int) -> Array:
+    """(size,) where samples lie in a window, in parts of its side from its centre."""
+    return np.linspace(-0.5, 0.5, size)
 
 
 def _pixels(camera: CameraModel, camera_R_virtual: Array, x: Array, y: Array) -> tuple[NDArray, NDArray]:
@@ -222,10 +230,11 @@ def box_from_landmarks68(landmarks68_px: ArrayLike, truncate: bool = False) -> A
 
 def shortest_turn(rays: Array) -> Array:
     """(N, 3, 3) the shortest rotations that take the z axis onto unit rays (N, 3) other than -z."""
-    x, y, z = rays[:, 0], rays[:, 1], rays[:, 2]
-    k = 1.0 / np.maximum(1.0 + z, 1e-12)
-    turned = np.array([[1 - k * x * x, -k * x * y, x], [-k * x * y, 1 - k * y * y, y], [-x, -y, z]])
-    return np.moveaxis(turned, -1, 0)
+    flat, z = rays[:, :2], rays[:, 2]
+    turn = np.empty((len(rays), 3, 3))
+    turn[:, :2, :2] = np.eye(2) - flat[:, :, None] * (flat / np.maximum(1.0 + z, 1e-12)[:, None])[:, None]
+    turn[:, :2, 2], turn[:, 2, :2], turn[:, 2, 2] = flat, -flat, z
+    return turn
 
 
 def _virtual_rotation(rays: Array) -> Array:
@@ -238,15 +247,16 @@ def _virtual_rotation(rays: Array) -> Array:
 
 def _upright(rays: Array, up: Array) -> Array:
     """camera_R_virtual (N, 3, 3): z along unit rays (N, 3), -y towards ``up`` (N, 3) where that is seen."""
-    turn = shortest_turn(rays)
-    x, y, _ = (up[:, None] @ turn)[:, 0].T
-    length = np.hypot(x, y)
-    seen = length > _MIN_VISIBLE_UP
-    sine = np.where(seen, x, 0.0) / np.where(seen, length, 1.0)
-    cosine = np.where(seen, -y, 1.0) / np.where(seen, length, 1.0)
-    zero, one = np.zeros_like(sine), np.ones_like(sine)
-    roll = np.array([[cosine, -sine, zero], [sine, cosine, zero], [zero, zero, one]])
-    return turn @ np.moveaxis(roll, -1, 0)
+    down = (up * rays).sum(axis=1, keepdims=True) * rays - up
+    length = np.sqrt((down * down).sum(axis=1, keepdims=True))
+    down /= length
+    rotation = np.empty((len(rays), 3, 3))
+    rotation[:, :, 0] = down[:, _NEXT] * rays[:, _BEFORE] - down[:, _BEFORE] * rays[:, _NEXT]
+    rotation[:, :, 1], rotation[:, :, 2] = down, rays
+    unseen = ~(length[:, 0] > _MIN_VISIBLE_UP)
+    if unseen.any():
+        rotation[unseen] = shortest_turn(rays[unseen])
+    return rotation
 
 
 def _on_virtual_plane(points: Array, camera_R_virtual: Array) -> Array:

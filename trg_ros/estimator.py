@@ -297,7 +297,7 @@ def consistency(apart: Array, usual: float = _USUAL_DISAGREEMENT) -> Array:
     :param usual: their distance on faces, over the crop's side; 2.5 times that scores 0.5.
     """
     distance = np.sqrt((apart * apart).sum(axis=2)).mean(axis=1)
-    return np.nan_to_num(1.0 / (1.0 + (distance / (_HALF_SCORE * usual)) ** 4), nan=0.0)
+    return np.fmax(1.0 / (1.0 + (distance / (_HALF_SCORE * usual)) ** 4), 0.0)  # NaN becomes 0
 
 
 def _plausible(implied: CropWindows, windows: CropWindows) -> NDArray[np.bool_]:
