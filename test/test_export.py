@@ -61,11 +61,15 @@ def test_linear_layers_are_multiplied_out_where_it_pays():
     assert [len(regressor) for regressor in refinement.regressors] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("options", [[], ["--sampled-only"]], ids=["dense", "sampled only"])
-def test_export_command_against_onnx_runtime(tmp_path, options, capsys):
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [([], {}), (["--sampled-only"], {"translation": "local_to_global"})],
+    ids=["dense", "sampled only, local to global"],
+)
+def test_export_command_against_onnx_runtime(tmp_path, options, changes, capsys):
     runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime runs the exported file")
     pytest.importorskip("onnxscript", reason="torch.onnx.export needs it")
-    model = small_network()
+    model = small_network(**changes)
     checkpoint = Checkpoint(model.config, model.topology, CheckpointInfo(name="tiny"), model.state_dict())
     weights, onnx = tmp_path / "tiny.safetensors", tmp_path / "tiny.onnx"
     save_checkpoint(weights, checkpoint)
