@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trg_ros.backends import Backend, NetworkResult, make_backend
 from trg_ros.backends.memory import BatchLimit
+from trg_ros.backends.mirrored import mirrored
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
 from trg_ros.checks import check_image, checked_boxes, checked_scores
@@ -62,6 +63,7 @@ class HeadPoseEstimator:
         self.checkpoint = checkpoint
         self.forward_passes = 0
         self._backend = backend
+        self._mirrored = mirrored(backend, checkpoint.topology)
         self._batches = BatchLimit()
         self._detector: str | FaceDetector | None = detector
         if isinstance(detector, str) and detector != "auto":
@@ -148,6 +150,7 @@ class HeadPoseEstimator:
         boxes: ArrayLike | None = None,
         scores: ArrayLike | None = None,
         refine: int = 2,
+        mirror: bool = True,
     ) -> list[HeadPose]:
         """Estimate the heads in an image.
 
@@ -170,7 +173,8 @@ class HeadPoseEstimator:
         else:
             windows = windows_of_boxes(camera, boxes)
             box_scores = checked_scores(scores, len(windows))
-        estimates = self.estimate_windows(image_bgr, camera, windows, np.full(len(windows), refine))
+        looks = np.full(len(windows), refine)
+        estimates = self.estimate_windows(image_bgr, camera, windows, looks, mirror)
         return self.heads(estimates, camera, box_scores)
 
     def estimate_crops(
@@ -215,6 +219,7 @@ class HeadPoseEstimator:
         camera: CameraModel,
         windows: CropWindows,
         refine: NDArray[np.int64],
+        mirror: bool = False,
     ) -> WindowEstimates:
         """The network on windows of an image, each looked at again ``refine`` (N,) times; for trackers.
 
@@ -222,14 +227,14 @@ class HeadPoseEstimator:
         """
         if not len(windows):
             return WindowEstimates(windows, _NOTHING, windows, np.zeros(0))
-        result = self._infer(self._cut(image_bgr, camera, windows), windows)
+        result = self._infer(self._cut(image_bgr, camera, windows), windows, mirror)
         implied, sure = self._second_opinion(windows, result)
         for look in range(int(refine.max())):
             again = np.flatnonzero((refine > look) & _plausible(implied, windows))
             if not len(again):
                 break
             windows = windows.with_rows(again, implied[again])
-            second = self._infer(self._cut(image_bgr, camera, windows[again]), windows[again])
+            second = self._infer(self._cut(image_bgr, camera, windows[again]), windows[again], mirror)
             result = result.with_rows(again, second)
             implied, sure = self._second_opinion(windows, result)
         return WindowEstimates(windows, result, implied, sure)
@@ -241,9 +246,12 @@ class HeadPoseEstimator:
         scores = np.minimum(box_scores, estimates.consistency)
         return build_heads(estimates.result, estimates.windows, camera, scores, self.checkpoint)
 
-    def _infer(self, crops_rgb: NDArray[np.uint8], windows: CropWindows) -> NetworkResult:
+    def _infer(
+        self, crops_rgb: NDArray[np.uint8], windows: CropWindows, mirror: bool = False
+    ) -> NetworkResult:
         self.forward_passes += 1
-        return self._batches.infer(self._backend, np.ascontiguousarray(crops_rgb), windows.normalised)
+        backend = self._mirrored if mirror else self._backend
+        return self._batches.infer(backend, np.ascontiguousarray(crops_rgb), windows.normalised)
 
     def _cut(
         self, image_bgr: NDArray[np.uint8], camera: CameraModel, windows: CropWindows

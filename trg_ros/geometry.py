@@ -180,6 +180,15 @@ def euler_yxz_degrees(rotation: Array) -> Array:
     return library.stack([yaw, pitch, roll], -1) * (180.0 / np.pi)
 
 
+def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
+    """The rotations (..., 3, 3) nearest to matrices (..., 3, 3) in the Frobenius norm; of a sum of rotations
+    that is their mean."""
+    _check_shape("matrix", matrix, (3, 3))
+    left, _, right = np.linalg.svd(matrix)
+    left[..., 2] *= np.linalg.det(left @ right)[..., None]  # no reflections
+    return left @ right
+
+
 def geodesic_distance(rotation_a: Array, rotation_b: Array) -> Array:
     """Angle in radians (...), 0 to pi, of the rotation between two rotations (..., 3, 3).
 
