@@ -15,6 +15,7 @@ import numpy as np
 
 from trg_ros.synthetic.dataset import RenderedSamples
 from trg_ros.training import pixel_kernels
+from trg_ros.training.hair_layers import HairLayers
 
 _MIRROR = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
 _NOISE = np.random.default_rng(7).standard_normal(1 << 18).astype(np.float32)
@@ -25,7 +26,8 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 class AugmentationConfig:
     """Strengths; probabilities of the pixel effects are multiplied by ``photometric`` (0 switches them
     off). ``settled_...``: crops as a second look sees them, from a virtual camera turned to the head, upright
-    with it but for a few degrees, in a box that is nearly right."""
+    with it but for a few degrees, in a box that is nearly right. ``hair_probability``: of long hair over a
+    face that looks roughly at the camera."""
 
     roll_probability: float = 0.6
     roll_degrees: float = 40.0
@@ -40,6 +42,7 @@ class AugmentationConfig:
     settled_center_jitter: float = 0.04
     settled_scale_sigma: float = 0.04
     photometric: float = 1.0
+    hair_probability: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Augmenter:
     :param size: side of the crops in pixels.
     :param flip: (V,) landmark on the other side of the face. :param landmarks68: (68,) landmark indices.
     :param backgrounds: (B, H, W, 3) uint8 RGB patches.
+    :param hair: what ``hair_probability`` puts over faces; None: nothing.
     :param view: side of a picture over that of the face's box; more than 1 shows what is around it.
     """
 
@@ -83,10 +87,12 @@ class Augmenter:
         backgrounds: np.ndarray,
         config: AugmentationConfig,
         view: float = 1.0,
+        hair: HairLayers | None = None,
     ) -> None:
         self.size, self.config = size, config
         self._view, self._face = view, size / view
         self._flip, self._landmarks68, self._backgrounds = flip, landmarks68, backgrounds
+        self._hair = hair
 
     def __call__(self, samples: RenderedSamples, rng: np.random.Generator) -> TrainingBatch:
         count = len(samples)
@@ -100,13 +106,15 @@ class Augmenter:
             facing = _roll_matrices(noise) @ _facing_upright(trg_boxes(points68)[:, :2], rotation)
             turn = np.where(settled[:, None, None], facing, turn)
         rotation, translation = turn @ rotation, np.einsum("nij,nj->ni", turn, translation)
-        box = self._jitter(trg_boxes(points68 @ turn.transpose(0, 2, 1)), settled, rng)
+        points68 = points68 @ turn.transpose(0, 2, 1)
+        box = self._jitter(trg_boxes(points68), settled, rng)
         box[:, 2] *= self._view
+        marks = self._under_hair(points68, rotation, box, rng)
         maps = self._head_maps(samples, box, turn, mirrored)
         crops = np.empty((count, self.size, self.size, 3), np.uint8)
         occluded = np.zeros(count, bool)
         for i in range(count):
-            crops[i], occluded[i] = self._picture(samples.images[i], maps[i], rng)
+            crops[i], occluded[i] = self._picture(samples.images[i], maps[i], marks[i], rng)
         return TrainingBatch(crops, box, rotation, translation, landmarks, occluded)
 
     def _draw_roll(self, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -159,10 +167,25 @@ class Augmenter:
         back = np.where(mirrored[:, None, None], _MIRROR, np.eye(3)) @ turn.transpose(0, 2, 1)
         return (stored_of_ray @ back @ ray_of_crop).astype(np.float32)
 
+    def _under_hair(
+        self, points68: np.ndarray, rotation: np.ndarray, box: np.ndarray, rng: np.random.Generator
+    ) -> list[np.ndarray | None]:
+        """For each face that gets hair its 68 landmarks (68, 2) in the crop, px; None for the others."""
+        count = len(box)
+        if self._hair is None or self.config.hair_probability <= 0:
+            return [None] * count
+        chosen = self._hair.fits(rotation) & (rng.random(count) < self.config.hair_probability)
+        plane = points68[..., :2] / points68[..., 2:]
+        pixels = ((plane - box[:, None, :2]) / box[:, None, 2:] + 0.5) * (self.size - 1)
+        return [pixels[i] if chosen[i] else None for i in range(count)]
+
     def _picture(
-        self, head: np.ndarray, head_map: np.ndarray, rng: np.random.Generator
+        self, head: np.ndarray, head_map: np.ndarray, marks: np.ndarray | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, bool]:
-        """A crop, and whether something was put in front."""
+        """A crop, and whether something was put in front.
+
+        :param marks: (68, 2) landmarks in the crop, if hair is to fall over them.
+        """
         image = np.empty((self.size, self.size, 3), np.float32)
         background = self._backgrounds[rng.integers(len(self._backgrounds))]
         gain = (rng.uniform(0.4, 1.2) * rng.uniform(0.92, 1.08, 3)).astype(np.float32)
@@ -171,6 +194,8 @@ class Augmenter:
         pixel_kernels.composite(
             head, head_map, background, background_map, gain, 2 if shrink > 1.25 else 1, image
         )
+        if marks is not None and self._hair is not None:
+            self._hair.paint(image, marks, rng)
         if self.config.photometric <= 0:
             return np.clip(image + 0.5, 0, 255).astype(np.uint8), False
         occluded = bool(rng.random() < 0.28 * self.config.photometric)

@@ -24,6 +24,7 @@ from trg_ros.synthetic.dataset import RenderedDataset
 from trg_ros.synthetic.landmark_set import LandmarkSet
 from trg_ros.training.augmentation import Augmenter, TrainingBatch
 from trg_ros.training.config import DataConfig, TrainingConfig
+from trg_ros.training.hair_layers import HairLayers
 
 
 @dataclass
@@ -80,6 +81,10 @@ class BatchStream:
     ) -> None:
         self._config, self._dataset, self._backgrounds = config, dataset, backgrounds
         self._landmark_set, self._growth, self._stream = landmark_set, growth, stream
+        self._hair: HairLayers | None = None
+        if config.augmentation.hair_probability > 0:
+            frontal68 = dataset.mean_landmarks()[landmark_set.landmarks68]
+            self._hair = HairLayers(frontal68, config.data.hair_layers, config.seed)
 
     def batch(self, step: int) -> TrainingBatch:
         """The batch of a step; growth up to this step must be known."""
@@ -118,8 +123,8 @@ class BatchStream:
             entries.append((step if entries else 0, self._dataset.shard_count))
 
     def _augmenter(self, size: int) -> Augmenter:
-        chosen = self._landmark_set
-        return Augmenter(size, chosen.flip, chosen.landmarks68, self._backgrounds, self._config.augmentation)
+        chosen, config = self._landmark_set, self._config.augmentation
+        return Augmenter(size, chosen.flip, chosen.landmarks68, self._backgrounds, config, hair=self._hair)
 
 
 def to_tensors(

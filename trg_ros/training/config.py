@@ -19,7 +19,7 @@ class DataConfig:
 
     root: rendered data set to train on; validation: a held-out one, other seed. grow: take in shards that
     appear while training runs. threads: that make batches. backgrounds: folder of photographs or None.
-    Patches are ``patch_size`` pixels square.
+    Patches are ``patch_size`` pixels square. hair_layers: how many are drawn to choose from.
     """
 
     root: str
@@ -28,6 +28,7 @@ class DataConfig:
     photo_patches: int = 1200
     procedural_patches: int = 600
     patch_size: int = 256
+    hair_layers: int = 200
     grow: bool = True
     threads: int = 1
     refresh_every: int = 500
