@@ -40,7 +40,7 @@ test: setup
 
 # Runs the tests of faults and writes their table.
 reliability: setup
-	python -m pytest --reliability-table docs/reliability.md $(PYTEST_ARGS)
+	python -m pytest --reliability-table=docs/reliability.md $(PYTEST_ARGS)
 
 lint: setup
 	ruff check .

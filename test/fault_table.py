@@ -2,7 +2,7 @@
 
     @pytest.mark.fault("what goes wrong", "what is expected")
 
-`pytest --reliability-table docs/reliability.md` runs the marked tests only and writes what came out
+`pytest --reliability-table=docs/reliability.md` runs the marked tests only and writes what came out
 between the file's markers. What a test measures (`record_property("measured", "...")`) stands beside its
 result.
 """

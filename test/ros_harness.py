@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -252,7 +253,12 @@ class NodeProcess:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("RssAnon:")[1].split()[0]) / 1e3
 
-    def stop(self, signal_number: int, timeout_s: float = 10.0) -> int:
+    def cpu_s(self) -> float:
+        """Seconds of CPU that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self, signal_number: int, timeout_s: float = 30.0) -> int:
         """Send a signal; returns the exit status."""
         self.process.send_signal(signal_number)
         return self.process.wait(timeout_s)
