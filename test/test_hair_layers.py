@@ -47,5 +47,5 @@ def test_the_same_seed_is_the_same_hair(frontal68: np.ndarray) -> None:
 
 
 def test_only_faces_that_look_at_the_camera_get_it(frontal68: np.ndarray) -> None:
-    turns = Rotation.from_euler("y", [0, 40, 60, 180], degrees=True).as_matrix()
+    turns = Rotation.from_euler("y", [[0], [40], [60], [180]], degrees=True).as_matrix()
     assert HairLayers(frontal68, 1, 1).fits(turns).tolist() == [True, True, False, False]
