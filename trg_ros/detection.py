@@ -202,7 +202,10 @@ def _installed_detector(options: dict[str, Any]) -> FaceDetector:
     except DetectorError as error:
         if options.pop("library", None):
             raise
-        logger.info("detector auto: no libfacedetection (%s); using the package's own, trg", error)
+        logger.warning(
+            "detector auto: no libfacedetection (%s); using the package's own, trg, which finds fewer faces",
+            error,
+        )
     return _trg_finder(**options)
 
 

@@ -29,8 +29,9 @@ CARD: dict[str, Any] = {
     "training_data": "rendered heads only (ICT-FaceKit geometry, MIT; trg_ros.synthetic), composed over "
     "freely licensed wallpapers and invented backgrounds; no photo of a person",
     "output": "TRG boxes (1.5 x the larger extent of the 68 landmarks), five points, score",
-    "limits": "trained on rendered heads; boxes under 14 px, faces turned by more than 90 degrees or rolled "
-    "by more than 60, and faces more than half covered are not found",
+    "limits": "finds fewer faces than libfacedetection, and more things that are none; misses faces under "
+    "14 px (TRG box) or larger than the picture, turned by more than 90 or rolled by more than 60 degrees, or half "
+    "covered",
 }
 
 
