@@ -56,12 +56,12 @@ class Cycled:
 
 def write(name: str, root: Path, rendered: str) -> dict[str, Any]:
     """The training part of a configuration for data in a format, written below `root`."""
-    size = (480, 480)
     if name == "synthetic":
         return {"data": [{"name": "synthetic", "root": rendered, "first": COUNT}]}
-    known = heads(COUNT, seed=11)
+    known, size = heads(COUNT, seed=11), (480, 480)
     if name == "biwi":  # BIWI is for tests: the same heads of one shape are learned from ARKitFace's format
         known = [Truth(truth.camera_T_head, face()[0]) for truth in known]
+        size = (658, 658)  # the focal length of BIWI's camera: spots of the same size
         write_biwi(root / "biwi", known)
     write_arkitface(root / "arkitface", known, "train", size)
     data = [{"name": "arkitface", "root": str(root / "arkitface")}]

@@ -124,7 +124,7 @@ def test_mistakes_in_a_plan_are_named(tmp_path):
 
 def test_plot_of_the_variants(tmp_path, monkeypatch, caplog):
     row = {"landmarks_mean": 5.0, "mae_r": 1.0, "mae_t": 10.0, "add": 20.0}
-    results = {"TRG": {"near": row, "far": row}, "other": {"near": row, "far": row}}
+    results = {"TRG": {"near": row, "far": row}, "other": {"near": row, "far": {**row, "add": 900.0}}}
     monkeypatch.setattr(plots, "find_spec", lambda name: None)
     plot(results, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists() and "pip install 'trg_ros[train]'" in caplog.text

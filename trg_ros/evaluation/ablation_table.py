@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from trg_ros.evaluation.plots import can_plot
 
 COLUMNS = {"landmarks_mean": "landmarks mm", "mae_r": "MAE_r °", "mae_t": "MAE_t mm", "add": "ADD mm"}
 _PLOTTED = ("mae_r", "add")
+_LOGARITHMIC_FROM = 4
 
 Results = dict[str, dict[str, dict[str, float]]]
 """Variant -> test set -> the protocol's summary."""
@@ -40,8 +42,19 @@ def plot(results: Results, path: Path) -> None:
             axes.plot([results[title][test][key] for title in titles], range(len(titles)), "o", label=test)
         axes.set_yticks(range(len(titles)), titles if column == 0 else [""] * len(titles))
         axes.invert_yaxis()
-        axes.set_xscale("log")
+        _spread(axes, [by_test[test][key] for by_test in results.values() for test in by_test])
         axes.set_xlabel(COLUMNS[key])
         axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=110)
+
+
+def _spread(axes: Any, values: list[float]) -> None:
+    """A scale on which all values can be told apart: logarithmic where they differ by much."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    if max(values) > _LOGARITHMIC_FROM * min(values):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
