@@ -30,8 +30,8 @@ CARD: dict[str, Any] = {
     "freely licensed wallpapers and invented backgrounds; no photo of a person",
     "output": "TRG boxes (1.5 x the larger extent of the 68 landmarks), five points, score",
     "limits": "finds fewer faces than libfacedetection, and more things that are none; misses faces under "
-    "14 px (TRG box) or larger than the picture, turned by more than 90 or rolled by more than 60 degrees, or half "
-    "covered",
+    "14 px (TRG box) or larger than the picture, turned by more than 90 or rolled by more than 60 degrees, "
+    "or half covered",
 }
 
 
