@@ -92,6 +92,24 @@ def test_networks_of_every_size_agree(tiny, faces):
     np.testing.assert_allclose(together.landmarks68_crop, alone.landmarks68_crop, atol=1e-5)
 
 
+@needs_openvino
+@pytest.mark.parametrize("variant", [{"regressor_activation": "relu"}, {}], ids=str)
+def test_all_landmarks_only_when_somebody_asks(variant):
+    """The 68 come with the pose; all of them agree with them, for any choice of heads."""
+    checkpoint = checkpoint_of(small_network(**variant))
+    backend = OpenVINOBackend(checkpoint, threads=1)
+    crops, boxes = crops_and_boxes(3)
+    result = backend.infer(crops, boxes)
+    assert backend._landmarks is None
+    reference = TorchBackend(checkpoint, torch.device("cpu")).infer(crops, boxes)
+    np.testing.assert_allclose(result.landmarks68_head, reference.landmarks68_head, atol=1e-6)
+    chosen = result.landmarks_head[:, checkpoint.topology.landmarks68]
+    np.testing.assert_allclose(chosen, result.landmarks68_head, atol=1e-6)
+    np.testing.assert_allclose(result.landmarks_of(2), reference.landmarks_head[2], atol=1e-6)
+    swapped = result.with_rows(np.array([0]), result[np.array([1])])
+    np.testing.assert_allclose(swapped.landmarks_of(0), reference.landmarks_head[1], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("faces", "sizes"), [(1, [1]), (2, [2]), (3, [4]), (5, [4, 1]), (6, [8]), (10, [8, 2]), (32, [8] * 4)]
 )

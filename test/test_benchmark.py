@@ -6,17 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from discs import DiscBackend, DiscDetector, box_of, checkpoint, draw
 from small_network import small_network
 
 from trg_ros.benchmark import peer_worker
+from trg_ros.benchmark.architectures import pareto
 from trg_ros.benchmark.machine import describe_machine
 from trg_ros.benchmark.peers import Peer
 from trg_ros.benchmark.report import markdown, performance_page
-from trg_ros.benchmark.scene import make_scene
+from trg_ros.benchmark.scene import Scene, make_scene
 from trg_ros.benchmark.timing import Call, interleave
+from trg_ros.benchmark.tracked import tracked_frame
+from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo, save_checkpoint
 from trg_ros.cli import main
 from trg_ros.errors import InputError
+from trg_ros.estimator import HeadPoseEstimator
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +87,43 @@ def test_command(tmp_path, weights, capsys):
     assert "| crop |" in capsys.readouterr().out
     pytest.importorskip("matplotlib", reason="the plot needs it")
     assert (out / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_cost_of_architectures(tmp_path, weights, capsys):
+    pytest.importorskip("openvino", reason="the cost is measured in OpenVINO")
+    candidates = tmp_path / "candidates.yaml"
+    candidates.write_text("as it is: {}\nsmaller: {hidden_width: 8, num_sampled: 69, accuracy: 5.0}\n")
+    arguments = ["benchmark", "--architectures", str(candidates), "--checkpoint", str(weights)]
+    assert main([*arguments, "--rounds", "1", "--out", str(tmp_path / "out")]) == 0
+    rows = json.loads((tmp_path / "out" / "architectures.json").read_text())["architectures"]
+    assert [row["name"] for row in rows] == ["as it is", "smaller"]
+    assert rows[1]["parameters"] < rows[0]["parameters"] and rows[1]["options"]["hidden_width"] == 8
+    assert [row["accuracy"] for row in rows] == [None, 5.0] and rows[0]["calls"] == 5
+    assert "| smaller |" in capsys.readouterr().out
+    candidates.write_text("- a list\n")
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "expected names" in capsys.readouterr().err
+
+
+def test_pareto_front():
+    points = {"cheap": (1.0, 9.0), "good": (3.0, 2.0), "beaten": (4.0, 3.0), "unknown": (0.5, None)}
+    rows = [{"name": name, "cpu_median_ms": ms, "accuracy": error} for name, (ms, error) in points.items()]
+    assert pareto(rows) == ["cheap", "good"]
+
+
+@pytest.mark.parametrize("faces", [0, 2])
+def test_a_frame_is_a_tracked_one(faces):
+    """Nothing is detected, the heads keep their ids, and every virtual camera faces its head."""
+    camera = CameraModel.pinhole(600, 600, 330, 230, 640, 480)
+    centers = np.array([[-0.15, 0.05, 0.9], [0.2, -0.1, 0.7]])[:faces]
+    detector = DiscDetector()
+    estimator = HeadPoseEstimator(checkpoint(), DiscBackend(), detector)
+    boxes = np.array([box_of(camera, center) for center in centers]).reshape(-1, 4)
+    frame = tracked_frame(estimator, Scene(draw(camera, centers), camera, boxes))
+    heads = frame()
+    assert detector.calls == 0 and [one.id for one in heads] == list(range(1, faces + 1))
+    for one in heads:
+        np.testing.assert_allclose(one.head.window.center, 0, atol=0.02)
 
 
 @pytest.mark.parametrize(

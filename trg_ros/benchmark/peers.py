@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
@@ -23,16 +22,14 @@ from trg_ros.backends.openvino_backend import PRECISIONS, OpenVINOBackend
 from trg_ros.benchmark import peer_worker
 from trg_ros.benchmark.scene import Scene
 from trg_ros.benchmark.timing import Call, Contender, Samples, interleave
+from trg_ros.benchmark.tracked import tracked_frame
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo
 from trg_ros.crop import CropWindows, cut_windows
 from trg_ros.errors import DeviceError, InputError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.model import TRG, Topology, TRGConfig
 from trg_ros.model.preprocessing import normalise_crops
-from trg_ros.tracking import HeadTracker
 
-#: So that a tracked frame is one without a detection, as for the peers.
-_NEVER = 1_000_000
 PAPER = "the paper's architecture (random weights)"
 
 
@@ -112,7 +109,7 @@ def compare_with_peers(
             peer = stack.enter_context(Peer(kind, location, folder / "scene.npz"))
             contenders[f"{kind} {peer.version}"] = peer
         for name, estimator in estimators.items():
-            contenders[f"trg_ros, {name}"] = Call(_tracking(estimator, scene))
+            contenders[f"trg_ros, {name}"] = Call(tracked_frame(estimator, scene))
         if with_paper:
             contenders |= _paper_contenders(scene, folder, threads)
         samples = interleave(contenders, rounds)
@@ -122,20 +119,6 @@ def compare_with_peers(
         {"contender": name, **summary, "cpu_ratio_to_first": round(summary["cpu_median_ms"] / first_ms, 3)}
         for name, summary in summaries.items()
     ]
-
-
-def _tracking(estimator: HeadPoseEstimator, scene: Scene) -> Any:
-    """A tracker that has its face; where the weights don't hold it, estimation with the known box."""
-    tracker = HeadTracker(estimator, detection_interval=_NEVER, max_faces=1, min_score=0.0)
-    tracker.update(scene.image_bgr, scene.camera, 0.0, boxes=scene.boxes)
-    frames = itertools.count(1)
-
-    def track() -> list:
-        return tracker.update(scene.image_bgr, scene.camera, next(frames) / 30.0)
-
-    if all(track() for _ in range(5)):
-        return track
-    return lambda: estimator.estimate(scene.image_bgr, scene.camera, boxes=scene.boxes, refine=0)
 
 
 def _paper_contenders(scene: Scene, folder: Path, threads: int) -> dict[str, Contender]:

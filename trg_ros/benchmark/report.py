@@ -120,11 +120,28 @@ def plot(report: dict[str, Any], path: Path) -> bool:
     return True
 
 
+def architectures_table(report: dict[str, Any]) -> str:
+    """Markdown; the fastest first."""
+    lines = [
+        "| | parameters (10^6) | ms | ratio to the first | accuracy |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    first_ms = report["architectures"][0]["cpu_median_ms"]
+    for row in sorted(report["architectures"], key=lambda row: row["cpu_median_ms"]):
+        accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:g}"
+        ms = row["cpu_median_ms"]
+        numbers = f"{1e-6 * row['parameters']:.2f} | {ms:.2f} | {ms / first_ms:.2f}"
+        lines.append(f"| {row['name']} | {numbers} | {accuracy} |")
+    return "\n".join(lines)
+
+
 def performance_page(folder: Path) -> str:
     """All results of a folder in one page; ``<name>.md`` beside ``<name>.json`` holds remarks on it."""
     parts = [_PREFACE]
     for path in sorted(folder.glob("*.json")):
         report = json.loads(path.read_text(encoding="utf-8"))
+        if "architectures" in report:
+            continue
         parts.append(f"## {report['machine']['machine']}\n")
         remarks = path.with_suffix(".md")
         if remarks.is_file():
@@ -132,7 +149,25 @@ def performance_page(folder: Path) -> str:
         if path.with_suffix(".png").is_file():
             parts.append(f"![CPU time per frame]({folder.name}/{path.stem}.png)\n")
         parts.append(markdown(report))
+    for path in sorted(folder.glob("architectures*.json")):
+        parts.append(_architectures(json.loads(path.read_text(encoding="utf-8")), path))
     return "\n".join(parts)
+
+
+def _architectures(report: dict[str, Any], path: Path) -> str:
+    remarks = path.with_suffix(".md")
+    sections = [
+        "## Architectures",
+        f"{report['machine']['machine']}; OpenVINO fp32, one face, network threads: "
+        f"{report['settings']['threads']}; load average before and after: {report['load_before'][0]} and "
+        f"{report['load_after'][0]}; {report['created']}. Random weights, which are as fast as any; CPU time "
+        "of the network alone, median of interleaved calls.",
+    ]
+    if remarks.is_file():
+        sections.append(remarks.read_text(encoding="utf-8").strip())
+    if path.with_suffix(".png").is_file():
+        sections.append(f"![Cost of architectures]({path.parent.name}/{path.stem}.png)")
+    return "\n\n".join([*sections, architectures_table(report)]) + "\n"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from trg_ros.backends import Backend, NetworkResult
 from trg_ros.benchmark.scene import Scene, make_scene
 from trg_ros.benchmark.timing import Call, interleave
-from trg_ros.crop import CropWindows, cut_windows
+from trg_ros.benchmark.tracked import tracked_frame
+from trg_ros.crop import CropWindows, cut_windows, shortest_turn
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.heads import build_heads
 from trg_ros.tracking import TrackedHead
@@ -57,13 +58,13 @@ class StageBenchmark:
         if len(scene.boxes):
             calls |= self._face_stages(scene, estimator)
         for name, candidate in self._estimators.items():
-            calls[f"frame: {name}"] = _frame(candidate, scene)
+            calls[f"frame: {name}"] = tracked_frame(candidate, scene)
         samples = interleave({name: Call(call) for name, call in calls.items()}, self._rounds)
         return [{"stage": name, **times.summary()} for name, times in samples.items()]
 
     def _face_stages(self, scene: Scene, estimator: HeadPoseEstimator) -> dict[str, Callable[[], Any]]:
         checkpoint = estimator.checkpoint
-        windows = CropWindows.from_boxes(scene.camera, scene.boxes)
+        windows = _facing(CropWindows.from_boxes(scene.camera, scene.boxes))
         size = checkpoint.config.input_size
         crops = np.ascontiguousarray(cut_windows(scene.image_bgr, scene.camera, windows, size)[..., ::-1])
         boxes = windows.normalised
@@ -106,9 +107,11 @@ def _inference(
     return lambda: backend.infer(crops, boxes)
 
 
-def _frame(estimator: HeadPoseEstimator, scene: Scene) -> Callable[[], Any]:
-    """What a tracked frame costs: image and known boxes in, poses out."""
-    return lambda: estimator.estimate(scene.image_bgr, scene.camera, boxes=scene.boxes, refine=0)
+def _facing(windows: CropWindows) -> CropWindows:
+    """The same faces as a tracker sees them: through virtual cameras that face them."""
+    rays = windows.rays(windows.center)
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    return CropWindows(np.zeros_like(windows.center), windows.size, shortest_turn(rays))
 
 
 def _publishing(scene: Scene, heads: list) -> Callable[[], Any]:

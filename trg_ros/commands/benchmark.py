@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also measure mediapipe=PYTHON (an interpreter that has it) or 3ddfa=CHECKOUT (3DDFA_V2)",
     )
     parser.add_argument("--no-paper", action="store_true", help="without the paper's architecture")
+    parser.add_argument(
+        "--architectures",
+        metavar="FILE",
+        help="only this: the network's cost for each of the models in a YAML file",
+    )
     parser.add_argument("--ros", nargs="*", type=float, metavar="HZ", help="through ROS, at these rates")
     parser.add_argument("--ros-seconds", type=float, default=10.0, help="for each rate (%(default)s)")
     parser.add_argument("--label", help="what to call this machine (default: the CPU's name)")
@@ -55,11 +60,11 @@ def main(args: argparse.Namespace) -> int:
     if args.one_core:
         os.sched_setaffinity(0, {max(cores)})
     try:
-        report = _measure(args, cores)
+        report = _measure_architectures(args) if args.architectures else _measure(args, cores)
     finally:
         if cores:
             os.sched_setaffinity(0, cores)
-    return _write(report, out)
+    return _write_architectures(report, out) if args.architectures else _write(report, out)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -85,20 +90,7 @@ def _measure(args: argparse.Namespace, cores: set[int]) -> dict[str, Any]:
     photo = read_photo(args.photo)
     estimators = _estimators(args, checkpoint)
     face_box = find_face(next(iter(estimators.values())), photo)
-    report: dict[str, Any] = {
-        "format": 1,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": describe_machine(args.label),
-        "load_before": load(),
-        "settings": {
-            "checkpoint": checkpoint.info.name,
-            "input_size": checkpoint.config.input_size,
-            "device": args.device,
-            "threads": args.threads,
-            "one_core": args.one_core,
-            "rounds": args.rounds,
-        },
-    }
+    report = _circumstances(args, checkpoint)
     portrait = make_scene(photo, face_box, 1, SIZES["VGA"])
     peers = dict(peer.split("=", 1) for peer in args.peer)
     _tell("one tracked face, beside peers")
@@ -114,6 +106,35 @@ def _measure(args: argparse.Namespace, cores: set[int]) -> dict[str, Any]:
         report["ros"] = _measure_ros(args, portrait)
     report["load_after"] = load()
     return report
+
+
+def _measure_architectures(args: argparse.Namespace) -> dict[str, Any]:
+    from trg_ros.benchmark.architectures import measure_architectures, read_candidates
+    from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
+
+    candidates = read_candidates(args.architectures)
+    checkpoint = load_checkpoint(args.checkpoint or default_checkpoint_path())
+    report = _circumstances(args, checkpoint)
+    report["architectures"] = measure_architectures(checkpoint, candidates, args.rounds, args.threads)
+    report["load_after"] = load()
+    return report
+
+
+def _circumstances(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": describe_machine(args.label),
+        "load_before": load(),
+        "settings": {
+            "checkpoint": checkpoint.info.name,
+            "input_size": checkpoint.config.input_size,
+            "device": args.device,
+            "threads": args.threads,
+            "one_core": args.one_core,
+            "rounds": args.rounds,
+        },
+    }
 
 
 def _estimators(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
@@ -157,6 +178,17 @@ def _write(report: dict[str, Any], out: Path) -> int:
     if not plot(report, out / "benchmark.png"):
         _tell("no plot: pip install matplotlib")
     print(page)
+    return 0
+
+
+def _write_architectures(report: dict[str, Any], out: Path) -> int:
+    from trg_ros.benchmark.architectures import plot_architectures
+    from trg_ros.benchmark.report import architectures_table
+
+    (out / "architectures.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if not plot_architectures(report, out / "architectures.png"):
+        _tell("no plot: pip install matplotlib")
+    print(architectures_table(report))
     return 0
 
 
