@@ -6,8 +6,9 @@ each one predicts the measurements decides, from image to image, how much it cou
 process noise. Orientations are filtered as small rotations about the current one (error state), so there is
 no singularity.
 
-Time is the images' stamps, measurement noise the heads' own covariance. Smoothing removes noise, not bias:
-the covariance of a smoothed head stays that of its measurement.
+Time is the images' stamps. Measurement noise is a part of the heads' own covariance, see
+:func:`measurement_noise`. Smoothing removes noise, not bias: the covariance of a smoothed head stays that of
+its measurement.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ MAX_GAP_S = 0.6
 _GATE = 30.7
 #: ... and after this many in a row it was no jump but the truth: the filter starts afresh.
 _MAX_JUMPS = 3
+
+#: Most of a head's error is a bias that it shares with the images around it. So much of the stated standard
+#: deviation changes from image to image while a head moves: a quarter on rendered heads (in the picture of a
+#: head at rest it is far less).
+NOISE_SHARE = 0.25
+#: Along the viewing ray more comes and goes within tenths of a second: blinks, open mouths.
+DEPTH_NOISE_SHARE = 0.5
 
 _REST, _MOVE = 0, 1
 #: How often a resting head starts to move, and a moving one comes to rest: per second.
@@ -176,7 +184,7 @@ class PoseFilter:
     """Smooths one pose: position and orientation of a frame in a fixed one.
 
     :param pose: (4, 4) first measurement.
-    :param covariance: (6, 6) of x y z and rotations about the fixed frame's x y z.
+    :param covariance: (6, 6) of its noise: x y z and rotations about the fixed frame's x y z.
     """
 
     def __init__(self, pose: Array, covariance: Array, stamp_s: float) -> None:
@@ -225,6 +233,17 @@ class PoseFilter:
         return make_transform(rotation, translation)
 
 
+def measurement_noise(covariance: Array, place: Array) -> Array:
+    """(6, 6) what changes from image to image in a head's error of this covariance (6, 6).
+
+    :param place: (3,) of the head in the camera's frame, as the covariance is.
+    """
+    ray = place / max(float(np.linalg.norm(place)), 1e-9)
+    share = NOISE_SHARE * np.eye(6)
+    share[:3, :3] += (DEPTH_NOISE_SHARE - NOISE_SHARE) * np.outer(ray, ray)
+    return share @ covariance @ share
+
+
 class PoseSmoother:
     """Smooths the heads of one camera, each by its id."""
 
@@ -267,7 +286,8 @@ class PoseSmoother:
     def _smoothed(
         self, identity: int, head: HeadPose, stamp_s: float, fixed_T_camera: Array | None
     ) -> HeadPose:
-        pose, covariance = head.camera_T_face, head.covariance
+        pose = head.camera_T_face
+        covariance = measurement_noise(head.covariance, pose[:3, 3])
         if fixed_T_camera is not None:
             pose = fixed_T_camera @ pose
             turn = np.kron(np.eye(2), fixed_T_camera[:3, :3])
