@@ -158,6 +158,21 @@ def test_resnet18_backbone(data, tmp_path):
         load_backbone(run.model, tmp_path / "text.pth")
 
 
+def test_maps_of_another_network_of_ours(data, tmp_path):
+    first = trainer(data, tmp_path / "first", steps=1)
+    first.run()
+    given = str(tmp_path / "first" / "tiny.safetensors")
+    second = trainer(data, tmp_path / "second", seed=5, backbone=given, regressor_rate=0.25)
+    own, theirs = second.model.state_dict(), first.model.state_dict()
+    parts = {name.split(".")[0] for name, value in own.items() if torch.equal(value, theirs[name])}
+    assert {"backbone", "upsamplers", "heatmap_head"} <= parts
+    assert not torch.equal(own["regressors.0.hidden.0.weight"], theirs["regressors.0.hidden.0.weight"])
+    second.run(until=1)
+    assert [group["lr"] for group in second.optimiser.param_groups] == [1e-4, 2.5e-5]
+    with pytest.raises(CheckpointError, match=r"backbone\.stem\S+ is missing or of another shape"):
+        trainer(data, tmp_path / "third", model={**TINY, "backbone_widths": [16, 8]}, backbone=given)
+
+
 @pytest.mark.parametrize("name", ["arkitface", "arkitface_300wlp"])
 def test_shipped_recipes_are_the_paper_s(name):
     raw = read_recipe(ROOT / "config" / "train" / f"{name}.yaml")
