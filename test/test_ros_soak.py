@@ -129,7 +129,7 @@ def test_a_long_run_leaves_no_trace(
     robot.listen("/diagnostics", DiagnosticArray, callback=listener.on_diagnostics)
     node = start("trg_ros.ros.node", threads=1, min_score=0.0)
     robot.image = picture
-    assert robot.spin_until(lambda: 4 in listener.faces, timeout_s=60.0, sending=True), node.log
+    assert robot.spin_until(lambda: 4 in listener.faces, timeout_s=180.0, sending=True), node.log
     segments, sent = [], 0
     for _ in range(SEGMENTS):
         listener.latencies_s.clear()
@@ -154,7 +154,7 @@ def test_a_long_run_leaves_no_trace(
         f"memory {growth_mb:+.1f} MB, "
         f"latency p50 {1e3 * settled[0].p50_s:.0f} -> {1e3 * settled[-1].p50_s:.0f} ms",
     )
-    assert not listener.waiting
+    assert robot.spin_until(lambda: not listener.waiting), "poses without transforms"
     assert 0 <= listener.unexplained() <= 1
     assert listener.numbers["images refused"] == listener.numbers["images failed"] == "0"
     assert growth_mb < 5.0, [segment.memory_mb for segment in segments]

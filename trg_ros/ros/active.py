@@ -72,7 +72,7 @@ class Active:
             lambda: float(node.get_clock().now().nanoseconds) * 1e-9,
             Smoothing(fixed_frame, log),
         )
-        worker = Worker(mailbox, pipeline.process, settings, statistics, log, pipeline.idle)
+        worker = Worker(mailbox, pipeline.process, settings, statistics, log, pipeline.idle, node.context.ok)
         inputs = Inputs(node, now, mailbox, intrinsics, statistics)
         active = cls(
             node,

@@ -33,13 +33,16 @@ class Worker:
         statistics: Statistics,
         log: ThrottledLog,
         idle: Callable[[], None] = lambda: None,
+        ros_is_up: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`ros_is_up`: False once a signal has ended the context; what fails from then on is no fault."""
         self._mailbox = mailbox
         self._process = process
         self._settings = settings
         self._statistics = statistics
         self._log = log
         self._idle = idle
+        self._ros_is_up = ros_is_up
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="headpose-worker", daemon=True)
 
@@ -71,7 +74,7 @@ class Worker:
         try:
             work()
         except Exception as error:  # a robot's node must outlive a bug; it is logged in full and counted
-            if self._stopping.is_set():
+            if self._stopping.is_set() or not self._ros_is_up():
                 return
             self._statistics.count("failed")
             self._statistics.problem(f"{type(error).__name__}: {error}")
