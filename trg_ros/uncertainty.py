@@ -20,11 +20,16 @@ Array = NDArray[np.float64]
 _PARTS = (0, 17, 27, 36, 48)
 _PART_SIZES = np.diff([*_PARTS, 68])
 _LEAST = 1e-4  # of a depth or a distance whose logarithm is taken
+_NEAR = 0.005  # added to lengths of which less doesn't matter
 
 
 def uncertainty_inputs(result: NetworkResult, windows: CropWindows) -> Array:
-    """(N, 23): where the head is in its window and how it is turned, and how far the two opinions of the
-    network on the 68 landmarks are apart, which tells a face seen well from one that is guessed."""
+    """(N, 26): where the head is in its window and how it is turned, and how far the two opinions of the
+    network on the 68 landmarks are apart, which tells a face seen well from one that is guessed.
+
+    How far the window is off the optical axis and the face off the window's centre tells a first look at a
+    sloppy box from one that follows another.
+    """
     rotation = result.rotation.astype(np.float64)
     points = result.landmarks68_head @ rotation.transpose(0, 2, 1)
     points += result.translation[:, None]
@@ -40,6 +45,7 @@ def uncertainty_inputs(result: NetworkResult, windows: CropWindows) -> Array:
     )
     parts = np.add.reduceat(distances, _PARTS, axis=1) / _PART_SIZES
     lengths = np.concatenate([size, mean_depth * size, np.sqrt(distances).sum(axis=1, keepdims=True) / 68], 1)
+    offsets = np.stack([windows.center, middle, shift], axis=1)
     variances = np.concatenate([mean_squares - shift * shift, parts], axis=1)
     return np.concatenate(
         [
@@ -51,6 +57,7 @@ def uncertainty_inputs(result: NetworkResult, windows: CropWindows) -> Array:
             np.sqrt(np.maximum(mean_depth_square - mean_depth * mean_depth, 0)),
             np.log(np.maximum(lengths, _LEAST)),
             0.5 * np.log(np.maximum(variances, _LEAST**2)),
+            np.log(np.sqrt((offsets * offsets).sum(axis=2)) + _NEAR),
         ],
         axis=1,
     )

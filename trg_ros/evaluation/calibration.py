@@ -21,7 +21,7 @@ from trg_ros.heads import pose_covariances
 Array = NDArray[np.float64]
 
 AXES = ("x", "y", "z", "rx", "ry", "rz")
-_INSIDE = float(chi2.ppf(0.95, len(AXES)))
+INSIDE_95 = float(chi2.ppf(0.95, len(AXES)))
 
 
 def calibration(errors: Array, covariances: Array) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def calibration(errors: Array, covariances: Array) -> dict[str, Any]:
     return {
         "samples": len(errors),
         "mean_square": {axis: float(f"{v:.3g}") for axis, v in zip(AXES, mean_square, strict=True)},
-        "inside_95": float(f"{(distance < _INSIDE).mean():.4g}"),
+        "inside_95": float(f"{(distance < INSIDE_95).mean():.4g}"),
     }
 
 

@@ -21,7 +21,7 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 #: The errors' unit: translation x y z over the depth, rotation about x y z in radians.
 RESIDUAL_UNIT = np.array([0.02, 0.02, 0.06, 0.1, 0.1, 0.1])
-INPUTS = 23  # of `trg_ros.uncertainty.uncertainty_inputs`
+INPUTS = 26  # of `trg_ros.uncertainty.uncertainty_inputs`
 NUMBERS = 21  # 6 standard deviations and 15 correlations
 _LEAST_LOG, _MOST_LOG = -3.0, 3.0  # of a standard deviation in these units
 _BELOW = np.tril_indices(6, -1)
@@ -48,7 +48,7 @@ class UncertaintyHead:
     """A perceptron with one hidden layer of hyperbolic tangents, in numpy: it runs once per frame, on few
     numbers.
 
-    hidden_weight (H, 23), hidden_bias (H,), output_weight (21, H), output_bias (21,): float32.
+    hidden_weight (H, 26), hidden_bias (H,), output_weight (21, H), output_bias (21,): float32.
     """
 
     hidden_weight: NDArray[np.float32]
@@ -66,7 +66,7 @@ class UncertaintyHead:
             raise CheckpointError("the uncertainty head has NaN or infinity")
 
     def __call__(self, inputs: NDArray) -> NDArray[np.float64]:
-        """(N, 23) -> factors (N, 6, 6), see :func:`pose_factor`."""
+        """(N, 26) -> factors (N, 6, 6), see :func:`pose_factor`."""
         hidden = np.tanh(inputs @ self.hidden_weight.T + self.hidden_bias)
         return pose_factor((hidden @ self.output_weight.T + self.output_bias).astype(np.float64))
 
