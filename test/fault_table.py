@@ -43,7 +43,7 @@ class Outcome:
         if self.failed:
             return "**failed**"
         if not self.passed:
-            return f"skipped: {self.skipped}" if self.skipped else "not run"
+            return f"skipped: {self.skipped}"
         return "; ".join(["passed", *self.measured])
 
 
@@ -65,19 +65,20 @@ def _faults_of(function: ast.FunctionDef) -> Iterator[Fault]:
             yield Fault(what, expected, function.name)
 
 
-def written_faults(text: str) -> list[Fault]:
-    """The rows of a file with a table of faults."""
+def written_faults(text: str) -> dict[Fault, str]:
+    """The rows of a file with a table of faults, and their results."""
     place = _PLACE.search(text)
     rows = place[0].splitlines()[3:-1] if place else []
     cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
-    return [Fault(what, expected, test.strip("`")) for what, expected, _, test in cells]
+    return {Fault(what, expected, test.strip(" `|")): result for what, expected, result, test in cells}
 
 
 def with_table(text: str, faults: list[Fault], outcomes: dict[str, Outcome]) -> str:
-    """`text` with the table made anew; `outcomes` by the test's name."""
+    """`text` with the table made anew; `outcomes` by the test's name. Others keep their result."""
+    before = written_faults(text)
     rows = ["| fault | expectation | result | test |", "|---|---|---|---|"]
     for fault in faults:
-        result = outcomes.get(fault.test, Outcome())
+        result = outcomes.get(fault.test) or before.get(fault, "not run")
         rows.append(f"| {fault.what} | {fault.expected} | {result} | `{fault.test}` |")
     table = "\n".join(rows) + "\n"
     return _PLACE.sub(lambda match: match[1] + table + match[2], text)
