@@ -71,7 +71,7 @@ def test_slots_are_recycled_ids_are_not():
     world.see(A, B, C)
     gone = nearest(world.see(A, B, C), A)
     for _ in range(6):
-        rest = world.see(B, C, step_s=0.25)
+        rest = world.see(B, C, step_s=0.4)
     assert gone.id not in [tracked.id for tracked in rest] and len(rest) == 2
     back = world.see(A, B, C)
     newcomer = nearest(back, A)
@@ -94,8 +94,7 @@ def test_leaving_the_image_ends_a_track():
     world = World(detection_interval=1000)
     leaving = [A - [0.02 * frame, 0, 0] for frame in range(40)]
     counts = [len(world.see(center)) for center in leaving]
-    assert counts[0] == 1 and counts[-1] == 0
-    assert counts == sorted(counts, reverse=True)
+    assert max(counts) == 1 and counts[:16] == [1] * 16 and counts[-9:] == [0] * 9
 
 
 def test_the_detector_missing_a_face_often_ends_it():
@@ -116,6 +115,18 @@ def test_a_head_that_is_back_within_half_a_second_is_the_same():
         assert len(world.see(B)) == 1
     counts = [ids(world.see(A + [0.03, 0.0, 0.05], B)) for _ in range(4)]
     assert counts[-1] == before, "same id, same slot"
+
+
+def test_who_is_away_longer_has_to_look_the_same():
+    for green, expected in ((200, 1), (140, 3)):
+        world = World(detection_interval=2)
+        world.see(A, B)
+        for _ in range(6):
+            world.see(B, step_s=0.2)
+        for _ in range(2):
+            world.time_s += 0.2
+            heads = world.tracker.update(draw(CAMERA, [A, B], [green, 200]), CAMERA, world.time_s)
+        assert nearest(heads, A).id == expected, "1.4 seconds later, in the same or another colour"
 
 
 def test_a_newcomer_elsewhere_is_not_the_lost_head():

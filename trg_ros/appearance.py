@@ -20,7 +20,7 @@ USUAL_DISTANCE = 0.1
 
 
 def colours(image_bgr: NDArray[np.uint8], box: Array) -> Array | None:
-    """(12,) log ratios of colours in 3 x 2 parts of a face; None where too little of it is in the image.
+    """(12,) log ratios of colours in 3 x 2 parts of a face; None if it is tiny or partly outside the image.
 
     :param image_bgr: (H, W, 3) uint8.
     :param box: (4,) left, top, right, bottom px of the face's TRG box.
@@ -33,7 +33,7 @@ def colours(image_bgr: NDArray[np.uint8], box: Array) -> Array | None:
     rows = [int(min(max(top + part * side_y, 0), height)) for part in (_PART[1], _PART[3])]
     seen = (columns[1] - columns[0]) * (rows[1] - rows[0])
     whole = (_PART[2] - _PART[0]) * (_PART[3] - _PART[1]) * side_x * side_y
-    if seen < 0.7 * whole or min(columns[1] - columns[0], rows[1] - rows[0]) < _MIN_PIXELS:
+    if seen < 0.95 * whole or min(columns[1] - columns[0], rows[1] - rows[0]) < _MIN_PIXELS:
         return None
     part = image_bgr[rows[0] : rows[1], columns[0] : columns[1]]
     small = cv2.resize(part, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA)

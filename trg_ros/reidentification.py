@@ -33,6 +33,8 @@ _IMPOSSIBLE = 1e4
 _TAILS = 3.0
 #: How much further away somebody may be who looks just as the lost one did, in parts.
 _LOOKS_COUNT = 0.6
+#: Who is followed and suddenly looks so different isn't seen any more (see ``Person._unlike``).
+_SUDDENLY_UNLIKE = 2.5
 #: However little somebody looks like the lost one: so far away it may be, in parts.
 _LEAST = 0.5
 #: Who was lost for longer has to look the same, seconds.
@@ -165,6 +167,10 @@ class Person:
             rate = max(1 / self._times, _LEARNING_RATE)
             self.colours = colours if self.colours is None else self.colours + rate * (colours - self.colours)
 
+    def forget_colours(self) -> None:
+        """It is back, perhaps in another light: what it looks like now counts most."""
+        self._times = 0
+
     def surprise(self, place: Array, colours: Array | None, stamp_s: float) -> float:
         """-2 log likelihood (up to a constant) to see this person there, looking like that."""
         unlike = self._unlike(colours) or 0.0
@@ -172,7 +178,10 @@ class Person:
 
     def can_be(self, place: Array, colours: Array | None, stamp_s: float, lost: bool) -> bool:
         """Whether it can be this person. The more somebody looks like one who was lost, the further away."""
-        unlike = self._unlike(colours) if lost else None
+        unlike = self._unlike(colours)
+        if not lost:  # what a window shows may be whatever hides the head
+            alike = unlike is None or unlike <= _SUDDENLY_UNLIKE
+            return alike and self.course.strangeness(place, stamp_s) <= 1.0
         if stamp_s - self.course.stamp_s > _LONG_S and (unlike is None or unlike > 1.0):
             return False
         most = 1.0 if unlike is None else max(1.0 + _LOOKS_COUNT * (1.0 - unlike), _LEAST)

@@ -199,7 +199,9 @@ class HeadTracker:
             if max(overlaps, default=0.0) > _DUPLICATE_OVERLAP:
                 continue
             look_like = colours(image_bgr, heads[index].box)
-            sight = Sight(heads[index], window, look.detector_score, look.misses, look_like)
+            sight = Sight(
+                heads[index], window, look.detector_score, look.misses, look.track is None, look_like
+            )
             for other, overlap in zip(seen, overlaps, strict=True):
                 if overlap > _CLEAR_OVERLAP:
                     sight.clear = other.clear = False
@@ -227,9 +229,13 @@ class HeadTracker:
         tracks: list[Track] = []
         for sight, index in zip(seen, who, strict=True):
             if index is None:
+                if not sight.found:  # a window that caught something else; if it is a face, it will be found
+                    continue
                 track = self._newcomer(sight)
             else:
                 track = known[index]
+                if index >= lost:
+                    track.person.forget_colours()
                 track.follow(sight, self._stamp_s)
                 if index >= lost and track.slot in taken:
                     track.slot = -1

@@ -53,6 +53,7 @@ class Look:
 class Sight:
     """A head that is seen, and the window that its landmarks ask for.
 
+    :param found: somebody found a face there, so that it can be somebody new.
     :param colours: see ``trg_ros.appearance``; clear: nobody else is next to it.
     """
 
@@ -60,6 +61,7 @@ class Sight:
     window: CropWindows
     detector_score: float
     misses: int
+    found: bool
     colours: NDArray[np.float64] | None
     clear: bool = True
 
