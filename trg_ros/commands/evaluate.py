@@ -74,6 +74,7 @@ def main(args: argparse.Namespace) -> int:
     held_out = _held_out(args)
     result: dict[str, Any] = {"checkpoint": str(path)}
     result |= measure(checkpoint.build_model(), held_out, args.size or checkpoint.config.input_size)
+    result["calibration"] = _calibration(checkpoint, held_out, args.device)
     print(json.dumps(result, indent=2))
     return 0
 
@@ -107,6 +108,15 @@ def _held_out(args: argparse.Namespace) -> "HeldOutSet":
             raise InputError(f"no rendered shards in {folder}; give --face-model to render them there")
         generate(args.face_model, folder, HELD_OUT_SEED, args.n)
     return HeldOutSet.load(folder, args.n, args.condition)
+
+
+def _calibration(checkpoint: "Checkpoint", held_out: "HeldOutSet", device: str) -> dict[str, Any]:
+    """How true the covariances are, whether learned or the checkpoint's constants."""
+    from trg_ros.estimator import HeadPoseEstimator
+    from trg_ros.evaluation.calibration import calibration_report, held_out_looks
+
+    looks = held_out_looks(HeadPoseEstimator.load(checkpoint, device, detector=None), held_out)
+    return {name: calibration_report(some, checkpoint) for name, some in looks.items()}
 
 
 def _run_protocol(args: argparse.Namespace, path: Path, checkpoint: "Checkpoint") -> int:
