@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--version", dest="weights_version", default="1", help="version that --package writes"
     )
+    parser.add_argument("--note", default="", help="how the weights came about, for their model card")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -43,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
         trainer.run(args.until)
         if trainer.step < config.optimisation.steps:
             return 0
-    measured = package(config, out, args.weights_version)
+    measured = package(config, out, args.weights_version, args.note)
     print(json.dumps({"checkpoint": str(out), "measured_errors": measured}, indent=2))
     return 0
 

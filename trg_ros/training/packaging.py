@@ -51,9 +51,10 @@ TRAINING_DATA = (
 )
 
 
-def package(config: TrainingConfig, out: Path, version: str = "1") -> dict[str, Any]:
+def package(config: TrainingConfig, out: Path, version: str = "1", note: str = "") -> dict[str, Any]:
     """Write the averaged weights of a run as a half-precision checkpoint; returns the measured errors.
 
+    :param note: what else there is to know about how they came about.
     :raises CheckpointError: when the run has no state yet.
     """
     path = Path(config.output).expanduser() / STATE_NAME
@@ -81,6 +82,7 @@ def package(config: TrainingConfig, out: Path, version: str = "1") -> dict[str, 
             "steps": saved["step"],
             "rendered_samples": _pool(saved),
             "known_limits": KNOWN_LIMITS,
+            **({"note": note} if note else {}),
         },
         measured_errors=measured,
     )
