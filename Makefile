@@ -95,12 +95,12 @@ $(STAMPS)/trg_ros.done: CMakeLists.txt package.xml $(wildcard cmake/* msg/* laun
 	@touch $@
 
 # yuface has wheels for two Pythons on x86-64 only, but the library in them does not depend on Python's version.
-# Without it everything works with another detector, or with boxes from a topic.
+# Without it the own finder looks for faces; it misses more of them.
 $(STAMPS)/face_detection: | $(STAMPS)/python
 	@python -c 'import yuface' 2>/dev/null || { \
 		python -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.11 --dest $(STAMPS) yuface && \
 		python -m zipfile -e $(STAMPS)/yuface-*.whl $(STAMPS)/yuface && \
 		cp $(STAMPS)/yuface/yuface/libfacedetection.so $(VENV)/lib/ && \
 		cp -r $(STAMPS)/yuface/yuface.libs $(VENV)/ ; } || \
-		echo "libfacedetection has no wheel for this machine ($$(uname -m)): give the node another detector (README)"
+		echo "libfacedetection has no wheel for this machine ($$(uname -m)): the own finder takes its place"
 	@touch $@

@@ -66,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="trg",
         help="pnp: from the landmarks (default: trg)",
     )
-    parser.add_argument("--detector", default="auto", help="auto, libfacedetection, trg or yunet (default: auto)")
+    parser.add_argument(
+        "--detector", default="auto", help="auto, libfacedetection, trg, yunet (default: auto)"
+    )
     parser.add_argument("--detector-model", metavar="FILE", help="YuNet's ONNX file")
     parser.add_argument(
         "--detection-size",
