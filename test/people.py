@@ -110,9 +110,9 @@ class OverlookingDetector:
 class _KnowingEstimator(HeadPoseEstimator):
     """Tells its backend where the virtual cameras look."""
 
-    def _infer(self, crops_rgb, windows):
+    def _infer(self, crops_rgb, windows, mirror=False):
         self._backend.camera_R_virtual = windows.camera_R_virtual
-        return super()._infer(crops_rgb, windows)
+        return super()._infer(crops_rgb, windows, mirror)
 
 
 def estimator(seed):

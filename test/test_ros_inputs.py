@@ -128,6 +128,11 @@ def test_k_of_zeros_another_size_and_recovery(rig: Rig) -> None:
         assert robot.spin_until(lambda: faces, sending=True)
 
 
+def leftmost_depth(message: HeadPoseArray) -> float:
+    """Metres; whoever jumps to twice the distance may get a new id, so their order can change."""
+    return min(message.heads, key=lambda head: head.box.left).pose.pose.position.z
+
+
 @pytest.mark.fault(
     "calibration or resolution changes mid-stream",
     "followed with the next image; filters start afresh",
@@ -136,9 +141,9 @@ def test_a_camera_that_zooms_and_changes_size_is_followed(rig: Rig) -> None:
     robot = rig.robot
     faces = robot.listen("headpose/faces", HeadPoseArray)
     assert robot.spin_until(lambda: faces and len(faces[-1].heads) == 2, sending=True)
-    depth = faces[-1].heads[0].pose.pose.position.z
+    depth = leftmost_depth(faces[-1])
     robot.camera = type(CAMERA).pinhole(2 * CAMERA.fx, 2 * CAMERA.fy, CAMERA.cx, CAMERA.cy, 320, 240)
-    assert ask(robot, faces).heads[0].pose.pose.position.z == pytest.approx(2 * depth, rel=0.15)
+    assert leftmost_depth(ask(robot, faces)) == pytest.approx(2 * depth, rel=0.15)
     image = robot.image
     robot.camera, robot.image = CAMERA.scaled(2.0), np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
     robot.boxes = [tuple(2 * np.array(box)) for box in BOXES]

@@ -35,6 +35,7 @@ def plan_looks(
     partner = match_windows(before, finding.windows)
     for look, track, then, index in zip(looks, known, before, partner, strict=True):
         if index is not None:
+            look.found = True
             window = finding.windows[index : index + 1]
             look.misses, look.detector_score = 0, float(finding.scores[index])
             if then.overlap(window)[0] < _TRUST_OVERLAP:
@@ -46,7 +47,8 @@ def plan_looks(
     unknown = np.setdiff1d(np.arange(len(finding.scores)), [one for one in partner if one is not None])
     best_first = unknown[np.argsort(-finding.scores[unknown], kind="stable")]
     for index in best_first[: max(0, most - len(looks))]:
-        looks.append(Look(finding.windows[index : index + 1], float(finding.scores[index]), refine=1))
+        window, score = finding.windows[index : index + 1], float(finding.scores[index])
+        looks.append(Look(window, score, refine=1, found=True))
     return looks
 
 

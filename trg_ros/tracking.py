@@ -198,10 +198,8 @@ class HeadTracker:
             overlaps = [float(window.overlap(other.window)[0]) for other in seen]
             if max(overlaps, default=0.0) > _DUPLICATE_OVERLAP:
                 continue
-            look_like = colours(image_bgr, heads[index].box)
-            sight = Sight(
-                heads[index], window, look.detector_score, look.misses, look.track is None, look_like
-            )
+            look_like = colours(image_bgr, window.to_boxes(camera)[0])  # where the face is by now
+            sight = Sight(heads[index], window, look.detector_score, look.misses, look.found, look_like)
             for other, overlap in zip(seen, overlaps, strict=True):
                 if overlap > _CLEAR_OVERLAP:
                     sight.clear = other.clear = False

@@ -40,6 +40,7 @@ class Look:
 
     :param track: whose head is expected there; None where a new face was found.
     :param refine: how often to look again.
+    :param found: there was a face now or a moment ago; so it can be somebody new.
     """
 
     window: CropWindows
@@ -47,13 +48,14 @@ class Look:
     misses: int = 0
     track: Track | None = None
     refine: int = 0
+    found: bool = False
 
 
 @dataclass
 class Sight:
     """A head that is seen, and the window that its landmarks ask for.
 
-    :param found: somebody found a face there, so that it can be somebody new.
+    :param found: see ``Look``.
     :param colours: see ``trg_ros.appearance``; clear: nobody else is next to it.
     """
 
