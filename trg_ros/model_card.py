@@ -55,6 +55,8 @@ def model_card(path: Path, checkpoint: Checkpoint) -> str:
     measured = info.measured_errors
     if "geodesic_mean_deg" in measured:
         parts += ["### Errors", _source(measured), _error_table(measured)]
+    if "calibration" in measured:
+        parts += ["### Covariances", _calibration(measured["calibration"])]
     if "groups" in measured:
         parts += ["### Errors by group", _groups(measured)]
     return "\n\n".join(parts) + "\n"
@@ -81,6 +83,19 @@ def _error_table(measured: Mapping[str, Any]) -> str:
             rows.append([name, "all", *_cells(condition, _COLUMNS)])
             rows.append(["", "below 60 deg", *_cells(condition["yaw_below_60"], _COLUMNS)])
     return _table(["crops", "yaw", *(_COLUMNS[name][0] for name in _COLUMNS)], rows)
+
+
+def _calibration(measured: Mapping[str, Any]) -> str:
+    """How true the covariances are: normalised errors, which have a mean square of 1 if they are."""
+    names = {"all_looks": "after second looks", "one_look": "one look at sloppy boxes"}
+    rows = [
+        [names[key], *(f"{value:.2f}" for value in part["mean_square"].values()), f"{part['inside_95']:.1%}"]
+        for key, part in measured.items()
+        if key in names
+    ]
+    axes = list(next(iter(measured.values()))["mean_square"])
+    table = _table(["mean square of error / deviation", *axes, "in the 95 % ellipsoid"], rows)
+    return f"On held-out heads that had no part in the fit.\n\n{table}"
 
 
 def _groups(measured: Mapping[str, Any]) -> str:
