@@ -1,14 +1,16 @@
 """The real node in a process of its own under four faces: memory, latency, transforms and drops over time.
 
 `TRG_SOAK_MINUTES=60 TRG_SOAK_HZ=30 pytest -s test/test_ros_soak.py` for a long one; 20 s at 10 Hz by default.
+`TRG_SOAK_REPORT=soak.json` keeps what was seen.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,13 @@ from ros_harness import NodeProcess, Robot
 from tf2_msgs.msg import TFMessage
 from trg_ros.msg import HeadPoseArray
 
+from trg_ros.benchmark.machine import describe_machine, load
 from trg_ros.camera import CameraModel
 
 RENDERED = Path(__file__).parent / "data" / "rendered"
 MINUTES = float(os.environ.get("TRG_SOAK_MINUTES", "0.33"))
 RATE_HZ = float(os.environ.get("TRG_SOAK_HZ", "10"))
+REPORT = os.environ.get("TRG_SOAK_REPORT", "")
 WARM_UP = 100
 """Images with all four faces before anything is measured."""
 SEGMENTS = 10
@@ -93,17 +97,47 @@ class Listener:
 class Segment:
     """A part of the run."""
 
-    memory_mb: float
-    p50_s: float
-    p95_s: float
+    sent: int
     answers: int
     faces: float
+    p50_s: float
+    p95_s: float
+    memory_mb: float
+    cpu_s: float
+    """Of the node."""
+    load: float
+    """Processes that wanted to run, averaged over the last minute; two of them are ours."""
+
+    @classmethod
+    def play(cls, robot: Robot, picture: np.ndarray, listener: Listener, node: NodeProcess) -> Segment:
+        listener.latencies_s.clear()
+        listener.faces.clear()
+        used_s = node.cpu_s()
+        sent = play(robot, picture, 60.0 * MINUTES / SEGMENTS)
+        p50, p95 = np.quantile(listener.latencies_s, (0.5, 0.95)).round(4)
+        answers, faces = len(listener.faces), float(np.mean(listener.faces))
+        cpu_s = round(node.cpu_s() - used_s, 2)
+        return cls(sent, answers, faces, float(p50), float(p95), node.memory_mb(), cpu_s, load()[0])
 
     def __str__(self) -> str:
         return (
-            f"{self.memory_mb:7.1f} MB  {self.answers:6d} answers  {self.faces:.2f} faces  "
-            f"latency p50 {1e3 * self.p50_s:6.1f} ms  p95 {1e3 * self.p95_s:6.1f} ms"
+            f"{self.memory_mb:7.1f} MB  {self.answers:6d} of {self.sent} answered, {self.faces:.2f} faces, "
+            f"latency p50 {1e3 * self.p50_s:6.1f} ms  p95 {1e3 * self.p95_s:6.1f} ms  "
+            f"{self.cpu_s:.1f} s of CPU  load {self.load:.1f}"
         )
+
+
+def write_report(path: str, segments: list[Segment], listener: Listener) -> None:
+    """Everything that was seen, as JSON."""
+    report = {
+        "minutes": MINUTES,
+        "rate_hz": RATE_HZ,
+        "machine": describe_machine(os.environ.get("TRG_SOAK_MACHINE")),
+        "segments": [asdict(segment) for segment in segments],
+        "poses_without_transforms": len(listener.waiting),
+        "node": {key: value for key, value in listener.numbers.items() if "topic" not in key},
+    }
+    Path(path).write_text(json.dumps(report, indent=1) + "\n")
 
 
 def play(robot: Robot, picture: np.ndarray, seconds: float) -> int:
@@ -133,22 +167,18 @@ def test_a_long_run_leaves_no_trace(
     robot.image = picture
     warm = robot.spin_until(lambda: listener.faces.count(4) >= WARM_UP, timeout_s=180.0, sending=True)
     assert warm, node.log
-    segments, sent = [], 0
+    segments: list[Segment] = []
     for _ in range(SEGMENTS):
-        listener.latencies_s.clear()
-        listener.faces.clear()
-        sent += play(robot, picture, 60.0 * MINUTES / SEGMENTS)
-        p50, p95 = np.quantile(listener.latencies_s, (0.5, 0.95))
-        answers, faces = len(listener.faces), float(np.mean(listener.faces))
-        segments.append(Segment(node.memory_mb(), float(p50), float(p95), answers, faces))
+        segments.append(Segment.play(robot, picture, listener, node))
         print(segments[-1], flush=True)
+    sent = sum(segment.sent for segment in segments)
     answered = sum(segment.answers for segment in segments)
     listener.numbers.clear()
     assert robot.spin_until(lambda: listener.numbers)
-    print(
-        f"sent {sent}, answered {answered}, poses without transforms {len(listener.waiting)}",
-        listener.numbers,
-    )
+    robot.spin_until(lambda: not listener.waiting)
+    print(f"sent {sent}, answered {answered}, without transforms {len(listener.waiting)}", listener.numbers)
+    if REPORT:
+        write_report(REPORT, segments, listener)
     settled = segments[3:]
     growth_mb = settled[-1].memory_mb - settled[0].memory_mb
     record_property(
@@ -157,7 +187,7 @@ def test_a_long_run_leaves_no_trace(
         f"memory {growth_mb:+.1f} MB, "
         f"latency p50 {1e3 * settled[0].p50_s:.0f} -> {1e3 * settled[-1].p50_s:.0f} ms",
     )
-    assert robot.spin_until(lambda: not listener.waiting), "poses without transforms"
+    assert not listener.waiting, "poses without transforms"
     assert 0 <= listener.unexplained() <= 1
     assert listener.numbers["images refused"] == listener.numbers["images failed"] == "0"
     assert growth_mb < 5.0, [segment.memory_mb for segment in segments]
