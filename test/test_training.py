@@ -16,7 +16,7 @@ from trg_ros.geometry import geodesic_distance
 from trg_ros.synthetic.backgrounds import photo_patches, procedural_patches
 from trg_ros.synthetic.dataset import RenderedDataset, RenderedSamples, write_shard
 from trg_ros.synthetic.landmark_set import default_landmark_set
-from trg_ros.training.augmentation import AugmentationConfig, Augmenter, trg_boxes
+from trg_ros.training.augmentation import AugmentationConfig, Augmenter, TrainingBatch, trg_boxes
 from trg_ros.training.batches import BatchStream, Growth
 from trg_ros.training.config import TrainingConfig, load_training_config, training_config_from_dict
 from trg_ros.training.packaging import package
@@ -231,6 +231,30 @@ def test_a_settled_look_faces_the_head_and_stands_upright_with_it() -> None:
     np.testing.assert_allclose(
         np.linalg.norm(batch.translation, axis=1), np.linalg.norm(labels["translation"], axis=1), rtol=1e-5
     )
+
+
+def test_a_wrong_focal_length_leaves_heads_as_they_stand_to_their_ray() -> None:
+    images, labels = fake_samples(12, 3)
+    samples = RenderedSamples(images=images, margin=MARGIN, **labels)
+    chosen = default_landmark_set()
+    black = np.zeros((1, 64, 64, 3), np.uint8)
+
+    def made(probability: float) -> TrainingBatch:
+        config = AugmentationConfig(photometric=0, focal_error_probability=probability)
+        augmenter = Augmenter(32, chosen.flip, chosen.landmarks68, black, config)
+        return augmenter(samples, np.random.default_rng(4))
+
+    def seen(batch: TrainingBatch) -> np.ndarray:
+        return np.einsum("nij,ni->nj", batch.rotation, batch.translation / batch.translation[:, 2:])
+
+    right, wrong = made(0.0), made(1.0)
+    factor = right.translation[:, 2] / wrong.translation[:, 2]
+    assert factor.min() < 0.95 and factor.max() > 1.3
+    np.testing.assert_array_equal(wrong.crops, right.crops)
+    np.testing.assert_allclose(wrong.box, right.box * factor[:, None], rtol=1e-4)
+    np.testing.assert_allclose(wrong.translation[:, :2], right.translation[:, :2])
+    rays = [seen(batch) / np.linalg.norm(seen(batch), axis=1, keepdims=True) for batch in (right, wrong)]
+    np.testing.assert_allclose(rays[1], rays[0], atol=1e-4)
 
 
 def test_flipping_twice_is_nothing() -> None:

@@ -119,7 +119,7 @@ class AppearanceSampler:
     def _brows(self, colors: np.ndarray, hair: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         width = rng.uniform(0.2, 0.5)
         distance = self._baked.masks["brow"] + self._noise(3, rng) * 0.06
-        cover = (1 - smoothstep(distance, width * 0.6, width * 1.5)) * rng.uniform(0.25, 0.98)
+        cover = (1 - smoothstep(distance, width * 0.6, width * 1.5)) * rng.uniform(0.1, 0.99) ** 0.6
         if rng.random() < 0.04:
             return colors
         color = hair * rng.uniform(0.4, 1) if rng.random() < 0.75 else linear(HAIR_COLORS[rng.integers(4)])

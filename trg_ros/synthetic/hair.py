@@ -57,7 +57,7 @@ def draw_shell(
     noise, other = (baked.hair_noise[rng.integers(len(baked.hair_noise))] for _ in range(2))
     grid[:HAIR_CAP_RINGS] = _raise(scalp, elevation, hat, long, noise, rng)
     _let_fall(grid, open_from if long else None, other, baked, rng)
-    streaks = noise * rng.uniform(0, 0.35) + other * rng.uniform(0, 0.35)
+    streaks = noise * rng.uniform(0, 0.5) + other * rng.uniform(0, 0.5)
     color = hair_color
     if hat:
         color = linear(rng.uniform(8, 245, 3) if rng.random() < 0.6 else np.full(3, rng.uniform(8, 240)))
@@ -66,9 +66,15 @@ def draw_shell(
     return Shell(grid.reshape(-1, 3), colors.reshape(-1, 3), "hat" if hat else "hair", long)
 
 
-def _hairline(hat: bool, long: bool, baked: Baked, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Elevation (degrees) of the lower edge per azimuth (A,), and the azimuth from which long hair falls
-    freely."""
+def _one_side(azimuth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(A,) 0..1: a lock over one half of the forehead, azimuths in degrees."""
+    side = 1 if rng.random() < 0.5 else -1
+    return np.exp(-(((side * azimuth - rng.uniform(10, 45)) / rng.uniform(14, 34)) ** 2))
+
+
+def _hairline(hat: bool, long: bool, baked: Baked, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Elevation (degrees) of the lower edge per azimuth (A,), and the distance from the front (A,), degrees,
+    from which long hair falls freely."""
     azimuth = np.degrees(np.linspace(-np.pi, np.pi, HAIR_AZIMUTHS, endpoint=False))
     if hat:
         front = rng.uniform(14, 38)
@@ -80,11 +86,13 @@ def _hairline(hat: bool, long: bool, baked: Baked, rng: np.random.Generator) -> 
         back = [rng.uniform(-35, -12), rng.uniform(-45, -25)]
         heights = [front + rng.uniform(-4, 4), front + rng.uniform(-10, 6), *temples, *back]
     edge = np.interp(np.abs(azimuth + rng.uniform(-6, 6)), _KNOTS, heights)
+    if not hat and rng.random() < 0.45:  # combed to one side, low over the other brow
+        edge = edge - rng.uniform(0, 26) * _one_side(azimuth, rng)
     edge = edge + baked.hair_noise[rng.integers(len(baked.hair_noise))][0] * rng.uniform(0, 3)
     if not hat and rng.random() < 0.4:
         parting = rng.uniform(-40, 40)
         edge = edge + rng.uniform(4, 14) * np.exp(-(((azimuth - parting) / 15) ** 2))
-    open_from = rng.uniform(48, 88)
+    open_from = rng.uniform(34, 88) + rng.uniform(-16, 16) * np.sign(azimuth)
     if long:
         edge = np.where(np.abs(azimuth) > open_from, rng.uniform(0, 16), edge)
         edge = cv2.blur(edge.reshape(1, -1), (3, 1), borderType=cv2.BORDER_REPLICATE)[0]
@@ -116,6 +124,8 @@ def _raise(
     outward = scalp - HAIR_CENTER
     outward /= np.linalg.norm(outward, axis=-1, keepdims=True) + 1e-9
     thickness = rng.uniform(0.3, 1.4) if hat or rng.random() < 0.5 else rng.uniform(1, 3.8)
+    if not hat and rng.random() < 0.12:
+        thickness = rng.uniform(3.5, 7.5)  # curls
     bumps = rng.uniform(0, 0.3) * (0.3 if hat else 1)
     step = np.linspace(0, 1, HAIR_CAP_RINGS)[:, None]
     profile = np.minimum(1, (1 - step) * rng.uniform(3, 12) + (0.6 if long else 0.35))
@@ -125,9 +135,9 @@ def _raise(
 
 
 def _let_fall(
-    grid: np.ndarray, open_from: float | None, noise: np.ndarray, baked: Baked, rng: np.random.Generator
+    grid: np.ndarray, open_from: np.ndarray | None, noise: np.ndarray, baked: Baked, rng: np.random.Generator
 ) -> None:
-    """The rings below the cap: straight down behind the azimuth ``open_from``, or nothing; in place."""
+    """The rings below the cap: down behind the azimuths ``open_from`` (A,), or nothing; in place."""
     edge = grid[HAIR_CAP_RINGS - 1]
     grid[HAIR_CAP_RINGS:] = edge[None]
     if open_from is None:
@@ -136,7 +146,8 @@ def _let_fall(
     falls = (azimuth > open_from)[None]
     end = rng.uniform(-17, -3)
     step = np.linspace(0, 1, HAIR_DROP_RINGS + 1)[1:, None]
-    flare = 1 + step * rng.uniform(-0.12, 0.3) + 0.04 * noise[HAIR_CAP_RINGS:] * step
+    flare = 1 + step * rng.uniform(-0.12, 0.45) + rng.uniform(0.02, 0.12) * noise[HAIR_CAP_RINGS:] * step
+    flare = flare + rng.uniform(0, 0.08) * np.sin(step * rng.uniform(4, 20) + rng.uniform(0, 6)) * step
     ragged = baked.hair_noise[rng.integers(len(baked.hair_noise))][0][None]
     fallen = np.stack(
         [

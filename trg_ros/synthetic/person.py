@@ -62,6 +62,8 @@ def draw_shape(model: FaceModel, rng: np.random.Generator) -> tuple[np.ndarray, 
     for name, probability, low, high in _EXPRESSIONS:
         if rng.random() < probability:
             _both(weights, name, rng.uniform(low, high), rng)
+    if rng.random() < 0.18:
+        _laugh(weights, rng)
     if rng.random() < 0.45:
         weights["jawOpen"] = abs(rng.normal()) * 0.28
     if rng.random() < 0.05:
@@ -72,6 +74,17 @@ def draw_shape(model: FaceModel, rng: np.random.Generator) -> tuple[np.ndarray, 
     _draw_eyes(weights, rng)
     expression = np.array([weights[name] for name in model.expression_names])
     return identity, np.clip(expression, 0, 1.1)
+
+
+def _laugh(weights: dict[str, float], rng: np.random.Generator) -> None:
+    """The smile for a camera: upper teeth, raised cheeks, narrow eyes."""
+    strength = rng.uniform(0.5, 1)
+    for name, share in (
+        ("mouthSmile", 1.0), ("mouthUpperUp", 0.45), ("cheekSquint", 0.6), ("eyeSquint", 0.5),
+        ("mouthLowerDown", 0.3), ("mouthDimple", 0.3),
+    ):  # fmt: skip
+        _both(weights, name, strength * share * rng.uniform(0.5, 1.2), rng)
+    weights["jawOpen"] += strength * rng.uniform(0, 0.25)
 
 
 def _both(weights: dict[str, float], name: str, strength: float, rng: np.random.Generator) -> None:

@@ -206,6 +206,9 @@ class HeadRenderer:
         eyeballs = self.model.regions["sclera_left"].start
         specular[FACE_END:eyeballs] *= 0.3
         specular[eyeballs : self.model.regions["iris_right"].stop] *= 2.5
+        # Openness was measured with the lips closed; behind open ones there is light.
+        teeth = self.model.regions["teeth"]
+        diffuse[teeth] = np.maximum(diffuse[teeth], rng.uniform(0.2, 0.9) * diffuse[:FACE_END].mean(axis=0))
         shaded = look.colors * diffuse + specular
         scene.add(camera.to_pixels(points), shaded, triangles, cull=True)
         self._add_hair(scene, vertices, look, light, camera, rng)

@@ -13,20 +13,25 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from trg_ros.crop import shortest_turn
 from trg_ros.synthetic.dataset import RenderedSamples
 from trg_ros.training import pixel_kernels
 from trg_ros.training.hair_layers import HairLayers
 from trg_ros.training.pixel_effects import blur, develop, draw_occluders, place_background
 
+_NEAREST_M, _WIDEST = 0.25, 0.8  # a wrong focal length puts no head nearer, or farther from the axis (x/z)
 _MIRROR = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Strengths; probabilities of the pixel effects are multiplied by ``photometric`` (0 switches them
-    off). ``settled_...``: crops as a second look sees them, from a virtual camera turned to the head, upright
-    with it but for a few degrees, in a box that is nearly right. ``hair_probability``: of long hair over a
-    face that looks roughly at the camera."""
+    """Strengths; probabilities of the pixel effects are multiplied by ``photometric`` (0 switches them off);
+    ``clear_...``: pictures as good cameras take them in daylight, with fewer. ``settled_...``: crops as a
+    second look sees them, from a virtual camera turned to the head, upright with it but for a few degrees, in
+    a box that is nearly right. ``hair_probability``: of long hair over a face that looks roughly at the
+    camera. ``focal_error``: a camera's true focal length over the one that its calibration says,
+    log-uniform; labels are then what the wrong calibration makes of the head.
+    """
 
     roll_probability: float = 0.6
     roll_degrees: float = 40.0
@@ -41,7 +46,11 @@ class AugmentationConfig:
     settled_center_jitter: float = 0.04
     settled_scale_sigma: float = 0.04
     photometric: float = 1.0
+    clear_probability: float = 0.0
+    clear_photometric: float = 0.25
     hair_probability: float = 0.0
+    focal_error_probability: float = 0.0
+    focal_error: tuple[float, float] = (0.7, 2.8)
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,26 @@ class Augmenter:
         occluded = np.zeros(count, bool)
         for i in range(count):
             crops[i], occluded[i] = self._picture(samples.images[i], maps[i], marks[i], rng)
+        box, rotation, translation = self._miscalibrate(box, rotation, translation, rng)
         return TrainingBatch(crops, box, rotation, translation, landmarks, occluded)
+
+    def _miscalibrate(
+        self, box: np.ndarray, rotation: np.ndarray, translation: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes and poses as a camera with a wrong focal length sees them: angles grow, heads are as large as
+        ever and therefore nearer, and stand to the ray to them as they did."""
+        c = self.config
+        if c.focal_error_probability <= 0:
+            return box, rotation, translation
+        count, reach = len(box), np.abs(box[:, :2]).max(axis=1)
+        factor = np.exp(rng.uniform(*np.log(c.focal_error), count))
+        limit = np.minimum(translation[:, 2] / _NEAREST_M, _WIDEST / np.maximum(reach, 1e-6))
+        factor = np.where(rng.random(count) < c.focal_error_probability, np.minimum(factor, limit), 1.0)
+        factor = np.where(limit < 1, 1.0, factor).astype(np.float32)
+        moved = translation.copy()
+        moved[:, 2] /= factor
+        turn = _turn_to(moved) @ _turn_to(translation).transpose(0, 2, 1)
+        return box * factor[:, None], (turn @ rotation).astype(np.float32), moved
 
     def _draw_roll(self, count: int, rng: np.random.Generator) -> np.ndarray:
         c = self.config
@@ -178,6 +206,12 @@ class Augmenter:
         pixels = ((plane - box[:, None, :2]) / box[:, None, 2:] + 0.5) * (self.size - 1)
         return [pixels[i] if chosen[i] else None for i in range(count)]
 
+    def _strength(self, rng: np.random.Generator) -> float:
+        """Of one picture's pixel effects."""
+        c = self.config
+        clear = c.clear_probability > 0 and rng.random() < c.clear_probability
+        return c.photometric * (c.clear_photometric if clear else 1.0)
+
     def _picture(
         self, head: np.ndarray, head_map: np.ndarray, marks: np.ndarray | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, bool]:
@@ -195,14 +229,15 @@ class Augmenter:
         )
         if marks is not None and self._hair is not None:
             self._hair.paint(image, marks, rng)
-        if self.config.photometric <= 0:
+        strength = self._strength(rng)
+        if strength <= 0:
             return np.clip(image + 0.5, 0, 255).astype(np.uint8), False
-        occluded = bool(rng.random() < 0.28 * self.config.photometric)
+        occluded = bool(rng.random() < 0.28 * strength)
         if occluded:
             texture = self._backgrounds[rng.integers(len(self._backgrounds))]
             rows = draw_occluders(self._face, self.size / 2, texture.shape[0], rng)
             pixel_kernels.occlude(image, rows, texture)
-        if rng.random() < 0.25 * self.config.photometric:
+        if rng.random() < 0.25 * strength:
             angle = rng.uniform(0, 2 * math.pi)
             pixel_kernels.light_gradient(
                 image,
@@ -212,12 +247,17 @@ class Augmenter:
                 rng.uniform(2, 30),
                 rng.uniform(0.1, 0.6),
             )
-        image = blur(image, self._face, self.config.photometric, rng)
-        out = develop(image, self.config.photometric, rng)
-        if rng.random() < 0.25 * self.config.photometric:
+        image = blur(image, self._face, strength, rng)
+        out = develop(image, strength, rng)
+        if rng.random() < 0.25 * strength:
             encoded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(20, 90))])[1]
             out = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
         return out, occluded
+
+
+def _turn_to(points: np.ndarray) -> np.ndarray:
+    """(N, 3, 3) the shortest rotations that take the z axis to points (N, 3)."""
+    return shortest_turn(points / np.linalg.norm(points, axis=1, keepdims=True))
 
 
 def _draw_settled(count: int, probability: float, rng: np.random.Generator) -> np.ndarray:

@@ -62,12 +62,12 @@ def _draw(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     softness = rng.uniform(0.6, 2.0)
     brow, mouth = face[17:27].mean(axis=0), face[48:60].mean(axis=0)
     height, width = mouth[1] - brow[1], 0.5 * (face[16, 0] - face[0, 0])
-    parting = brow + [width * rng.uniform(-0.55, 0.55), -height * rng.uniform(0.45, 1.0)]
+    parting = brow + [width * rng.uniform(-0.8, 0.8), -height * rng.uniform(0.45, 1.0)]
     style = {
-        "wave": rng.uniform(0, 0.12) * width,
+        "wave": rng.uniform(0, 0.2) * width,
         "waves": rng.uniform(1, 4),
         "length": rng.uniform(0.6, 2.5),
-        "volume": rng.uniform(1.15, 1.9),
+        "volume": rng.uniform(1.1, 2.3),
         "cover": rng.uniform(-0.12, 0.3),
         "softness": softness,
     }
@@ -95,7 +95,8 @@ def _curtain(
     brow, mouth, middle = face[17:27].mean(axis=0), face[48:60].mean(axis=0), face[27:36].mean(axis=0)
     height, width, length = mouth[1] - brow[1], 0.5 * (face[16, 0] - face[0, 0]), style["length"]
     down, wide = np.array([0.0, height]), outwards * width
-    share = np.clip(style["cover"] + rng.normal(0, 0.07, 9), -0.3, 0.5)[:, None] * 0.9
+    cover = style["cover"] + rng.normal(0, 0.1)
+    share = np.clip(cover + rng.normal(0, 0.07, 9), -0.3, 0.55)[:, None] * 0.9
     edge = jaw + (middle - jaw) * share
     stop = int(rng.integers(3, 7))  # where it leaves the jaw
     temple = 0.5 * (parting + edge[0]) + wide * rng.uniform(0, 0.25)

@@ -86,7 +86,7 @@ def package(config: TrainingConfig, out: Path, version: str = "1", note: str = "
         },
         measured_errors=measured,
     )
-    save_checkpoint(out, Checkpoint(model_config, topology, info, state), dtype=torch.float16)
+    save_checkpoint(out, Checkpoint(model_config, topology, info, model.state_dict()), dtype=np.float16)
     return measured
 
 
