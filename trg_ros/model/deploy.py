@@ -195,9 +195,13 @@ def _rotation_from_6d(rotation_6d: Tensor) -> Tensor:
     first = functional.normalize(rotation_6d[:, 0::2], dim=-1)
     second = rotation_6d[:, 1::2]
     second = functional.normalize(second - (first * second).sum(-1, keepdim=True) * first, dim=-1)
-    after, before = [1, 2, 0], [2, 0, 1]
-    third = first[:, after] * second[:, before] - first[:, before] * second[:, after]
+    third = _after(first) * _after(_after(second)) - _after(_after(first)) * _after(second)
     return torch.stack([first, second, third], -1)
+
+
+def _after(vector: Tensor) -> Tensor:
+    """(N, 3) x, y, z -> y, z, x. A list as an index would be copied to a GPU each time; no graph can."""
+    return torch.cat([vector[:, 1:], vector[:, :1]], dim=1)
 
 
 def _fold_regressor(config: TRGConfig, regressor: Regressor, known_state: Tensor | None) -> nn.Module:
