@@ -13,7 +13,7 @@ from trg_ros.backends import NetworkResult
 from trg_ros.checkpoint import CheckpointInfo
 from trg_ros.crop import box_from_landmarks68, square_box
 from trg_ros.detection import Detections
-from trg_ros.model import Topology
+from trg_ros.model.topology import Topology
 
 RADIUS = 0.08  # metres: of every head in this world
 _ANGLES = np.linspace(0, 2 * np.pi, 68, endpoint=False)

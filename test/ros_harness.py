@@ -28,7 +28,7 @@ from trg_ros.msg import FaceBox, FaceBoxArray
 
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo, save_checkpoint
-from trg_ros.model import TRG
+from trg_ros.model.network import TRG
 from trg_ros.ros.camera_info import info_from_camera_model
 from trg_ros.ros.conversions import image_message
 

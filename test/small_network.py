@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from trg_ros.model import TRG, Topology, TRGConfig
+from trg_ros.model.config import TRGConfig
+from trg_ros.model.network import TRG
+from trg_ros.model.topology import Topology
 
 NUM_LANDMARKS = 80
 

@@ -24,6 +24,7 @@ from trg_ros.checkpoint import (
 )
 from trg_ros.commands import info as info_command
 from trg_ros.errors import CheckpointError
+from trg_ros.model.state import expected_state
 
 
 def small_checkpoint(**info: object) -> Checkpoint:
@@ -66,11 +67,11 @@ def test_one_checkpoint_builds_independent_models(saved: Path) -> None:
 
 
 def test_half_precision_storage_keeps_what_needs_precision(tmp_path: Path, saved: Path) -> None:
-    path = save_checkpoint(tmp_path / "half.safetensors", small_checkpoint(), dtype=torch.float16)
+    path = save_checkpoint(tmp_path / "half.safetensors", small_checkpoint(), dtype=np.float16)
     assert path.stat().st_size < 0.7 * saved.stat().st_size
     full, half = load_checkpoint(saved), load_checkpoint(path)
-    assert {value.dtype for value in half.state_dict.values()} == {torch.float32, torch.int64}
-    assert torch.equal(full.state_dict["initial_landmarks"], half.state_dict["initial_landmarks"])
+    assert {value.dtype for value in half.weights.values()} == {np.dtype(np.float32), np.dtype(np.int64)}
+    np.testing.assert_array_equal(full.weights["initial_landmarks"], half.weights["initial_landmarks"])
     crops, box = random_inputs(2)
     with torch.inference_mode():
         difference = full.build_model()(crops, box)[-1].landmarks_camera
@@ -83,6 +84,24 @@ def test_topology_without_flip(tmp_path: Path) -> None:
     topology = dataclasses.replace(original.topology, flip=None)
     path = save_checkpoint(tmp_path / "a.safetensors", dataclasses.replace(original, topology=topology))
     assert load_checkpoint(path).topology.flip is None
+
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "small": {},
+    "resnet stem": {"stem": "resnet", "backbone_widths": (8, 8, 16)},
+    "one stage": {"backbone_widths": (8,), "backbone_blocks": (1,)},
+    "grid": {"sampling": "grid", "multi_scale": False, "box_feature": "center"},
+    "poses only": {"sampling": "grid", "predicts_landmarks": False, "box_feature": "none"},
+    "one iteration": {"iterations": 1, "heatmap_level": 0},
+}
+
+
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
+def test_what_a_checkpoint_must_hold_is_what_the_network_has(changes: dict[str, object]) -> None:
+    """Checkpoints are checked without torch; that knows the network's tensors by itself."""
+    network = small_network(**changes)
+    state = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    assert expected_state(network.config, network.topology) == state
 
 
 def rewrite(
@@ -216,13 +235,13 @@ def test_many_wrong_tensors_are_not_all_listed(tmp_path: Path, saved: Path) -> N
 def test_nothing_half_written(tmp_path: Path) -> None:
     good = small_checkpoint()
     target = tmp_path / "a.safetensors"
-    incomplete = dict(good.state_dict)
+    incomplete = dict(good.weights)
     del incomplete["initial_pose"]
     with pytest.raises(CheckpointError, match="1 missing: initial_pose"):
-        save_checkpoint(target, dataclasses.replace(good, state_dict=incomplete))
-    large = {**good.state_dict, "heatmap_head.conv.weight": torch.full((68, 8, 1, 1), 1e6)}
+        save_checkpoint(target, dataclasses.replace(good, weights=incomplete))
+    large = {**good.weights, "heatmap_head.conv.weight": torch.full((68, 8, 1, 1), 1e6)}
     with pytest.raises(CheckpointError, match="store it as float32"):
-        save_checkpoint(target, dataclasses.replace(good, state_dict=large), dtype=torch.float16)
+        save_checkpoint(target, dataclasses.replace(good, weights=large), dtype=np.float16)
     with pytest.raises(CheckpointError, match="finite numbers"):
         save_checkpoint(target, small_checkpoint(measured_errors={"mae_yaw_deg": float("nan")}))
     with pytest.raises(CheckpointError, match="must be JSON"):

@@ -12,13 +12,16 @@ from discs import LANDMARKS, DiscBackend, DiscDetector, box_of, checkpoint, draw
 from trg_ros import backends
 from trg_ros.backends import TorchBackend, make_backend, resolve_device
 from trg_ros.camera import CameraModel
-from trg_ros.checkpoint import Checkpoint, CheckpointInfo, import_release
+from trg_ros.checkpoint import Checkpoint, CheckpointInfo
 from trg_ros.errors import CheckpointError, DetectorError, DeviceError, InputError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.geometry import HEAD_R_FACE, geodesic_distance
 from trg_ros.heads import covariances
-from trg_ros.model import TRG, Topology, TRGConfig
+from trg_ros.model.config import TRGConfig
+from trg_ros.model.network import TRG
 from trg_ros.model.preprocessing import normalise_crops
+from trg_ros.model.topology import Topology
+from trg_ros.release_import import import_release
 
 CAMERAS = {
     "none": CameraModel.pinhole(600, 600, 330, 230, 640, 480),

@@ -7,8 +7,8 @@ import torch
 from small_network import NUM_LANDMARKS, random_inputs, small_network, small_topology
 
 from trg_ros.errors import InputError
-from trg_ros.model import TRGOutput, project_to_crop
 from trg_ros.model.losses import LossWeights, TRGLoss, TRGTargets, edge_loss, masked_mean, rotation_loss
+from trg_ros.model.network import TRGOutput, project_to_crop
 
 COUNT = 3
 BOX = torch.tensor([[0.1, -0.05, 0.3], [0.0, 0.0, 0.4], [-0.2, 0.1, 0.25]])

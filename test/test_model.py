@@ -9,10 +9,11 @@ from small_network import NUM_LANDMARKS, random_inputs, small_config, small_netw
 
 from trg_ros.crop import shortest_turn
 from trg_ros.errors import InputError
-from trg_ros.model import TRG, Topology, TRGConfig, project_to_crop
-from trg_ros.model.network import TRGOutput
+from trg_ros.model.config import TRGConfig
+from trg_ros.model.network import TRG, TRGOutput, project_to_crop
 from trg_ros.model.pose import pose_in_camera, translation_from_correction, turn_towards
 from trg_ros.model.preprocessing import normalise_crops
+from trg_ros.model.topology import Topology
 
 VARIANTS = {
     "as in the release": {},

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from trg_ros.checkpoint import Checkpoint, import_release, load_checkpoint
+from trg_ros.checkpoint import Checkpoint, load_checkpoint
 from trg_ros.geometry import geodesic_distance
-from trg_ros.model import TRG, project_to_crop
-from trg_ros.model.network import TRGOutput
+from trg_ros.model.network import TRG, TRGOutput, project_to_crop
 from trg_ros.model.preprocessing import normalise_crops
+from trg_ros.release_import import import_release
 
 LENGTH_TOLERANCE = 1e-5  # 0.01 mm
 ANGLE_TOLERANCE = np.radians(1e-3)

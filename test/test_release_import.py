@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from trg_ros.checkpoint import import_release, load_checkpoint
+from trg_ros.checkpoint import load_checkpoint
 from trg_ros.commands import import_release as command
 from trg_ros.errors import CheckpointError
-from trg_ros.model import Topology, TRGConfig
+from trg_ros.model.config import TRGConfig
 from trg_ros.model.state import expected_state
+from trg_ros.model.topology import Topology
 from trg_ros.plain_pickle import UNREADABLE, read_pickle_entry
-from trg_ros.release_import import SIDE_FILES, tensor_names
+from trg_ros.release_import import SIDE_FILES, import_release, tensor_names
 
 CONFIG = TRGConfig()
 FACE = np.random.default_rng(0).normal(0, 0.05, (1220, 3)).astype(np.float32)
@@ -28,12 +29,16 @@ STATE = "state_dict.bin"
 SUBSAMPLE, INITIAL_FACE, KEYPOINTS, TRIANGLES = SIDE_FILES
 
 
+def _type_of(name: str) -> torch.dtype:
+    return torch.int64 if name.endswith("num_batches_tracked") else torch.float32
+
+
 def fake_state() -> dict[str, torch.Tensor]:
     """The release's names and shapes; each tensor is one number seen many times."""
     triangles = np.array([[0, 1, 2]])
     shapes = expected_state(CONFIG, Topology(triangles, np.arange(305), np.arange(68)))
     state = {
-        theirs: torch.ones((), dtype=shapes[ours].dtype).expand(shapes[ours].shape)
+        theirs: torch.ones((), dtype=_type_of(ours)).expand(shapes[ours])
         for theirs, ours in tensor_names(CONFIG)
     }
     line = torch.linspace(-1, 1, 18)

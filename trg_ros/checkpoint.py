@@ -6,6 +6,8 @@ A checkpoint is a .safetensors file. Its tensors are the network's state (`model
 code when it is loaded.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import datetime
 import json
@@ -14,21 +16,26 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from numpy.typing import DTypeLike, NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.numpy import save
 
 from trg_ros.errors import CheckpointError, InputError
-from trg_ros.model import TRG, Topology, TRGConfig
+from trg_ros.model.config import TRGConfig
 from trg_ros.model.state import check_tensors, expected_state
+from trg_ros.model.topology import Topology
 from trg_ros.model.uncertainty import UncertaintyHead
-from trg_ros.release_import import read_release
+
+if TYPE_CHECKING:
+    import torch
+
+    from trg_ros.model.network import TRG
 
 StrPath = str | os.PathLike[str]
+Tensors = Mapping[str, NDArray[Any]]
 
 FORMAT_VERSION = 1
 METADATA_KEY = "trg_ros"
@@ -74,7 +81,7 @@ class CheckpointInfo:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "CheckpointInfo":
+    def from_dict(cls, values: Mapping[str, Any]) -> CheckpointInfo:
         """:raises InputError: naming a field that is unknown, missing or of another type."""
         types: dict[str, type] = {entry.name: str for entry in dataclasses.fields(cls)}
         types |= {"provenance": dict, "measured_errors": dict}
@@ -91,31 +98,48 @@ class CheckpointInfo:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Everything needed to run a TRG network, and to know what it is.
+    """Everything needed to run a TRG network, and to know what it is. Only building it needs torch.
 
+    weights      the network's state; torch tensors on the CPU are taken as well.
     uncertainty  says how sure each pose is; without it `measured_errors` speak for all poses alike.
     """
 
     config: TRGConfig
     topology: Topology
     info: CheckpointInfo
-    state_dict: dict[str, Tensor]
+    weights: Tensors
     uncertainty: UncertaintyHead | None = None
 
-    def build_model(self, dtype: torch.dtype = torch.float32) -> TRG:
-        """The network in evaluation mode, on the CPU. Half precision is for the layers, never for geometry.
+    def __post_init__(self) -> None:
+        arrays = {name: np.asarray(value) for name, value in self.weights.items()}
+        object.__setattr__(self, "weights", arrays)
 
+    @property
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights as torch tensors, in the same memory."""
+        from torch import from_numpy
+
+        return {name: from_numpy(value) for name, value in self.weights.items()}
+
+    def build_model(self, dtype: torch.dtype | None = None) -> TRG:
+        """The network in evaluation mode, on the CPU.
+
+        :param dtype: of its layers, None is float32; half precision is never for geometry.
         :raises CheckpointError: when the tensors are not those of the configuration.
         """
-        _check_state(self.config, self.topology, self.state_dict)
+        import torch
+
+        from trg_ros.model.network import TRG
+
+        _check_state(self.config, self.topology, self.weights)
         with torch.device("meta"):  # skip the initialisation of weights that are about to be replaced
             model = TRG(self.config, self.topology)
         model.load_state_dict({name: value.clone() for name, value in self.state_dict.items()}, assign=True)
         model.eval()
-        return model.double() if dtype == torch.float64 else model.set_compute_dtype(dtype)
+        return model.double() if dtype == torch.float64 else model.set_compute_dtype(dtype or torch.float32)
 
 
-def save_checkpoint(path: StrPath, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> Path:
+def save_checkpoint(path: StrPath, checkpoint: Checkpoint, dtype: DTypeLike = np.float32) -> Path:
     """Write a checkpoint, all of it or nothing.
 
     :param dtype: of the stored weight matrices, float32 or float16; biases, statistics and the initial
@@ -123,12 +147,12 @@ def save_checkpoint(path: StrPath, checkpoint: Checkpoint, dtype: torch.dtype = 
     :raises CheckpointError: when the tensors don't fit the configuration or overflow in half precision,
         or the file can't be written.
     """
-    _check_state(checkpoint.config, checkpoint.topology, checkpoint.state_dict)
-    tensors = {f"model.{name}": _stored(name, value, dtype) for name, value in checkpoint.state_dict.items()}
+    _check_state(checkpoint.config, checkpoint.topology, checkpoint.weights)
+    tensors = {f"model.{name}": _stored(name, value, dtype) for name, value in checkpoint.weights.items()}
     for part in ("triangles", "sampled", "landmarks68", "flip"):
         indices = getattr(checkpoint.topology, part)
         if indices is not None:
-            tensors[f"topology.{part}"] = torch.from_numpy(indices.astype(np.int32))
+            tensors[f"topology.{part}"] = indices.astype(np.int32)
     if checkpoint.uncertainty is not None:
         tensors |= {f"uncertainty.{n}": value for n, value in checkpoint.uncertainty.to_tensors().items()}
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
@@ -159,27 +183,24 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
         topology = _read_topology(tensors)
         uncertainty = _part(tensors, "uncertainty.")
         head = UncertaintyHead.from_tensors(uncertainty) if uncertainty else None
-        state = {
-            name.removeprefix("model."): value.float() if value.is_floating_point() else value
+        weights = {
+            name.removeprefix("model."): value.astype(np.float32) if value.dtype.kind == "f" else value
             for name, value in tensors.items()
             if not name.startswith(("topology.", "uncertainty."))
         }
-        _check_state(config, topology, state)
+        _check_state(config, topology, weights)
     except (InputError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return Checkpoint(config, topology, info, state, head)
+    return Checkpoint(config, topology, info, weights, head)
 
 
-def lossless_dtype(state_dict: Mapping[str, Tensor]) -> torch.dtype:
+def lossless_dtype(weights: Tensors) -> DTypeLike:
     """The smaller one of the types of `save_checkpoint` that loses nothing of a network's state."""
-    halves = (_stored(name, value, torch.float16) for name, value in state_dict.items())
     try:
-        same = all(
-            torch.equal(half.to(v.dtype), v) for half, v in zip(halves, state_dict.values(), strict=True)
-        )
+        same = all(np.array_equal(_stored(name, value, np.float16), value) for name, value in weights.items())
     except CheckpointError:
-        return torch.float32
-    return torch.float16 if same else torch.float32
+        return np.float32
+    return np.float16 if same else np.float32
 
 
 def default_checkpoint_path() -> Path:
@@ -196,41 +217,22 @@ def default_checkpoint_path() -> Path:
     return chosen[0]
 
 
-def import_release(state_dict_path: StrPath, assets_dir: StrPath, out_path: StrPath) -> Path:
-    """Turn the paper's released weights into one of our checkpoints, in full precision.
-
-    :param state_dict_path: the release's `state_dict.bin`.
-    :param assets_dir: folder with its side files: arkit_subsample.pkl, init_vtx_cam.pkl, kpt_ind.npy and
-        triangles.npy.
-    :raises CheckpointError: when a file is missing, damaged or not the release's; nothing is written then.
-    """
-    release = read_release(Path(state_dict_path), Path(assets_dir))
-    info = CheckpointInfo(
-        name="TRG-Release",
-        origin_convention=f"{HEAD_CONVENTION}; origin: ARKit's face anchor, near the centre of the head",
-        training_data="as published by TRG's authors: ARKitFace, possibly with 300W-LP",
-        license="TRG-Release is MIT; its training sets are licensed for research only, ask their owners",
-        provenance=dict(release.sources),
-    )
-    checkpoint = Checkpoint(TRGConfig(), release.topology, info, release.state_dict)
-    return save_checkpoint(out_path, checkpoint)
-
-
-def _check_state(config: TRGConfig, topology: Topology, state: Mapping[str, Tensor]) -> None:
+def _check_state(config: TRGConfig, topology: Topology, weights: Tensors) -> None:
     try:
         expected = expected_state(config, topology)
     except InputError as error:
         raise CheckpointError(str(error)) from error
-    check_tensors(expected, state)
+    check_tensors(expected, weights)
 
 
-def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    if not value.is_floating_point():
-        return value.detach().cpu().contiguous()
+def _stored(name: str, value: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    if value.dtype.kind != "f":
+        return np.require(value, requirements="C")
     reduce = value.ndim > 1 and not name.startswith("initial_")
-    stored = value.detach().cpu().to(dtype if reduce else torch.float32).contiguous()
-    if not bool(torch.isfinite(stored).all()):
-        raise CheckpointError(f"{name} has values beyond the range of {dtype}; store it as float32")
+    with np.errstate(over="ignore"):
+        stored = np.require(value, dtype if reduce else np.float32, "C")
+    if not np.isfinite(stored).all():
+        raise CheckpointError(f"{name} has values beyond the range of {stored.dtype}; store it as float32")
     return stored
 
 
@@ -250,12 +252,12 @@ def _write_atomically(path: Path, content: bytes) -> Path:
     return path
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _read_safetensors(path: Path) -> tuple[dict[str, str], Tensors]:
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
         raise CheckpointError(f"{path}: {what}; expected a .safetensors file")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             names = sorted(file.keys())
             return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
@@ -285,8 +287,8 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     return description
 
 
-def _read_topology(tensors: Mapping[str, Tensor]) -> Topology:
-    parts = {name: tensor.numpy() for name, tensor in _part(tensors, "topology.").items()}
+def _read_topology(tensors: Tensors) -> Topology:
+    parts = _part(tensors, "topology.")
     missing = sorted({"triangles", "sampled", "landmarks68"} - parts.keys())
     unknown = sorted(parts.keys() - {"triangles", "sampled", "landmarks68", "flip"})
     if missing or unknown:
@@ -294,5 +296,5 @@ def _read_topology(tensors: Mapping[str, Tensor]) -> Topology:
     return Topology(**parts)
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _part(tensors: Tensors, prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

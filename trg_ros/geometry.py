@@ -13,14 +13,19 @@ Frames
     gaze    the face's origin with optical axes: z along the face's x.
 """
 
-from typing import Any, TypeVar
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
 from trg_ros.errors import InputError
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 
 def _constant(rows: list[list[float]]) -> np.ndarray:
@@ -37,9 +42,9 @@ FACE_R_GAZE = _constant([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 _TINY = 1e-12
 
 
-def _namespace(array: Any) -> Any:
-    """The library (`torch` or `numpy`) that `array` belongs to."""
-    return torch if isinstance(array, torch.Tensor) else np
+def library_of(array: Any) -> Any:
+    """The library (`torch` or `numpy`) that `array` belongs to; torch isn't imported for numpy's sake."""
+    return np if isinstance(array, np.ndarray) else import_module("torch")
 
 
 def _check_shape(name: str, array: Any, tail: tuple[int, ...]) -> None:
@@ -56,9 +61,9 @@ def _normalise(vectors: Array) -> Array:
 
 def _cross(a: Array, b: Array) -> Array:
     """Cross product over the last dimension, whatever the other sizes are."""
-    if isinstance(a, torch.Tensor):
-        return torch.linalg.cross(a, b, dim=-1)
-    return np.cross(a, b, axis=-1)
+    if isinstance(a, np.ndarray):
+        return np.cross(a, b, axis=-1)
+    return library_of(a).linalg.cross(a, b, dim=-1)
 
 
 def rotation_from_6d(rotation_6d: Array) -> Array:
@@ -74,7 +79,7 @@ def rotation_from_6d(rotation_6d: Array) -> Array:
     first = _normalise(rotation_6d[..., 0::2])
     second = rotation_6d[..., 1::2]
     second = _normalise(second - (first * second).sum(-1)[..., None] * first)
-    return _namespace(rotation_6d).stack([first, second, _cross(first, second)], -1)
+    return library_of(rotation_6d).stack([first, second, _cross(first, second)], -1)
 
 
 def rotation_to_6d(rotation: Array) -> Array:
@@ -88,10 +93,11 @@ def make_transform(rotation: Array, translation: Array) -> Array:
     _check_shape("rotation", rotation, (3, 3))
     _check_shape("translation", translation, (3,))
     shape: tuple[int, ...] = np.broadcast_shapes(tuple(rotation.shape[:-2]), tuple(translation.shape[:-1]))
-    if not isinstance(rotation, torch.Tensor):
+    if isinstance(rotation, np.ndarray):
         transform = np.zeros((*shape, 4, 4), np.result_type(rotation, translation))
         transform[..., :3, :3], transform[..., :3, 3], transform[..., 3, 3] = rotation, translation, 1
         return transform
+    torch = library_of(rotation)
     rotation = torch.broadcast_to(rotation, (*shape, 3, 3))
     translation = torch.broadcast_to(translation, (*shape, 3))
     upper = torch.cat([rotation, translation[..., None]], -1)
@@ -166,7 +172,7 @@ def euler_yxz_degrees(rotation: Array) -> Array:
     combination of yaw and roll is defined, roll is zero.
     """
     _check_shape("rotation", rotation, (3, 3))
-    library = _namespace(rotation)
+    library = library_of(rotation)
     cos_pitch = (rotation[..., 2, 0] ** 2 + rotation[..., 2, 2] ** 2) ** 0.5
     pitch = library.arctan2(rotation[..., 2, 1], cos_pitch)
     locked = cos_pitch < 1e-6
@@ -196,7 +202,7 @@ def geodesic_distance(rotation_a: Array, rotation_b: Array) -> Array:
     """
     _check_shape("rotation_a", rotation_a, (3, 3))
     _check_shape("rotation_b", rotation_b, (3, 3))
-    library = _namespace(rotation_a)
+    library = library_of(rotation_a)
     relative = rotation_a.swapaxes(-1, -2) @ rotation_b
     twice_sine = (
         (relative[..., 2, 1] - relative[..., 1, 2]) ** 2
@@ -210,6 +216,6 @@ def geodesic_distance(rotation_a: Array, rotation_b: Array) -> Array:
 def head_T_face(sellion_head: Array) -> Array:
     """The REP 155 face frame (..., 4, 4) of a sellion (..., 3) given in head coordinates, metres."""
     _check_shape("sellion_head", sellion_head, (3,))
-    if isinstance(sellion_head, torch.Tensor):
-        return make_transform(torch.tensor(HEAD_R_FACE).to(sellion_head), sellion_head)
-    return make_transform(HEAD_R_FACE, sellion_head)
+    if isinstance(sellion_head, np.ndarray):
+        return make_transform(HEAD_R_FACE, sellion_head)
+    return make_transform(library_of(sellion_head).tensor(HEAD_R_FACE).to(sellion_head), sellion_head)

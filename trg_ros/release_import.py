@@ -1,4 +1,4 @@
-"""Reading the paper's release: its state dict and side files, as data that can't run code."""
+"""The paper's release as a checkpoint: its state dict and side files, read as data that can't run code."""
 
 import hashlib
 import io
@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from trg_ros.checkpoint import HEAD_CONVENTION, Checkpoint, CheckpointInfo, StrPath, save_checkpoint
 from trg_ros.errors import CheckpointError, InputError
 from trg_ros.model.config import TRGConfig
-from trg_ros.model.state import check_tensors, expected_state
+from trg_ros.model.state import Shape, check_tensors, expected_state
 from trg_ros.model.topology import Topology
 from trg_ros.plain_pickle import UNREADABLE, read_pickle_entry
 
@@ -26,9 +28,28 @@ _SAME_FACE_TOLERANCE = 1e-4  # metres
 class Release:
     """The release's network under our tensor names, its topology, and the files' SHA-256 by name."""
 
-    state_dict: dict[str, Tensor]
+    weights: dict[str, NDArray[Any]]
     topology: Topology
     sources: dict[str, str]
+
+
+def import_release(state_dict_path: StrPath, assets_dir: StrPath, out_path: StrPath) -> Path:
+    """Turn the paper's released weights into one of our checkpoints, in full precision.
+
+    :param state_dict_path: the release's `state_dict.bin`.
+    :param assets_dir: folder with its side files: arkit_subsample.pkl, init_vtx_cam.pkl, kpt_ind.npy and
+        triangles.npy.
+    :raises CheckpointError: when a file is missing, damaged or not the release's; nothing is written then.
+    """
+    release = read_release(Path(state_dict_path), Path(assets_dir))
+    info = CheckpointInfo(
+        name="TRG-Release",
+        origin_convention=f"{HEAD_CONVENTION}; origin: ARKit's face anchor, near the centre of the head",
+        training_data="as published by TRG's authors: ARKitFace, possibly with 300W-LP",
+        license="TRG-Release is MIT; its training sets are licensed for research only, ask their owners",
+        provenance=dict(release.sources),
+    )
+    return save_checkpoint(out_path, Checkpoint(TRGConfig(), release.topology, info, release.weights))
 
 
 def read_release(state_dict_path: Path, assets_dir: Path) -> Release:
@@ -55,7 +76,8 @@ def read_release(state_dict_path: Path, assets_dir: Path) -> Release:
     _check_initial_face(assets_dir / SIDE_FILES[1], initial_face, state["initial_landmarks"])
     files = {state_dict_path: _sha256(state_dict_path)}
     files |= {assets_dir / name: hashlib.sha256(content).hexdigest() for name, content in assets.items()}
-    return Release(state, topology, {f"sha256 of {path.name}": digest for path, digest in files.items()})
+    weights = {name: value.numpy() for name, value in state.items()}
+    return Release(weights, topology, {f"sha256 of {path.name}": digest for path, digest in files.items()})
 
 
 def tensor_names(config: TRGConfig) -> Iterator[tuple[str, str]]:
@@ -96,15 +118,15 @@ def tensor_names(config: TRGConfig) -> Iterator[tuple[str, str]]:
     yield from affine("predict_68_lmk.0", "heatmap_head.conv")
 
 
-def _rename(released: dict[str, Tensor], expected: dict[str, Tensor], config: TRGConfig) -> dict[str, Tensor]:
+def _rename(released: dict[str, Tensor], expected: dict[str, Shape], config: TRGConfig) -> dict[str, Tensor]:
     names = dict(tensor_names(config))
     released_expected = {theirs: expected[ours] for theirs, ours in names.items()}
-    released_expected["points_grid"] = torch.empty(1, 2, config.grid_size**2, device="meta")
+    released_expected["points_grid"] = (1, 2, config.grid_size**2)
     regressors = [f"regressor.{iteration}" for iteration in range(config.iterations)]
     for regressor in regressors:
-        released_expected[f"{regressor}.init_face"] = torch.empty(1, config.num_landmarks, 3, device="meta")
-        released_expected[f"{regressor}.init_head_pose"] = torch.empty(1, 9, device="meta")
-    check_tensors(released_expected, released)
+        released_expected[f"{regressor}.init_face"] = (1, config.num_landmarks, 3)
+        released_expected[f"{regressor}.init_head_pose"] = (1, 9)
+    check_tensors(released_expected, {name: value.numpy() for name, value in released.items()})
     state = {ours: released[theirs] for theirs, ours in names.items()}
     for theirs, ours in (("init_face", "initial_landmarks"), ("init_head_pose", "initial_pose")):
         copies = [released[f"{regressor}.{theirs}"][0] for regressor in regressors]

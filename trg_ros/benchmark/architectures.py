@@ -20,7 +20,9 @@ from trg_ros.backends.openvino_backend import OpenVINOBackend
 from trg_ros.benchmark.timing import Call, Contender, interleave
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.errors import InputError
-from trg_ros.model import TRG, Topology, TRGConfig
+from trg_ros.model.config import TRGConfig
+from trg_ros.model.network import TRG
+from trg_ros.model.topology import Topology
 
 
 def read_candidates(path: str) -> dict[str, dict[str, Any]]:
@@ -71,7 +73,7 @@ def random_checkpoint(checkpoint: Checkpoint, changes: dict[str, Any]) -> Checkp
     torch.manual_seed(0)
     model = TRG(config, topology)
     model.set_initial_state(checkpoint.state_dict["initial_landmarks"])
-    return dataclasses.replace(checkpoint, config=config, topology=topology, state_dict=model.state_dict())
+    return dataclasses.replace(checkpoint, config=config, topology=topology, weights=model.state_dict())
 
 
 def _one_face(backend: OpenVINOBackend, size: int) -> Any:

@@ -27,8 +27,10 @@ from trg_ros.checkpoint import Checkpoint, CheckpointInfo
 from trg_ros.crop import CropWindows, cut_windows
 from trg_ros.errors import DeviceError, InputError
 from trg_ros.estimator import HeadPoseEstimator
-from trg_ros.model import TRG, Topology, TRGConfig
+from trg_ros.model.config import TRGConfig
+from trg_ros.model.network import TRG
 from trg_ros.model.preprocessing import normalise_crops
+from trg_ros.model.topology import Topology
 
 PAPER = "the paper's architecture (random weights)"
 

@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     held_out = HeldOutSet.load(folder, args.held_out_samples)
     calibrated = calibrate(checkpoint, config, held_out, args.n, args.threads)
     out = Path(args.out or args.checkpoint)
-    save_checkpoint(out, calibrated, lossless_dtype(checkpoint.state_dict))
+    save_checkpoint(out, calibrated, lossless_dtype(checkpoint.weights))
     measured = calibrated.info.measured_errors["calibration"]
     print(json.dumps({"checkpoint": str(out), "calibration": measured}, indent=2))
     return 0

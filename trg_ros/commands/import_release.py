@@ -2,7 +2,7 @@
 
 import argparse
 
-from trg_ros.checkpoint import import_release
+from trg_ros.release_import import import_release
 
 HELP = "convert the weights of the paper's release"
 

@@ -1,7 +1,5 @@
-"""TRG, the network: its configuration, landmark topology, layers and losses. Pure torch, no I/O."""
+"""TRG, the network: its configuration, landmark topology, layers and losses. No I/O.
 
-from trg_ros.model.config import TRGConfig
-from trg_ros.model.network import TRG, TRGOutput, project_to_crop
-from trg_ros.model.topology import Topology
-
-__all__ = ["TRG", "TRGConfig", "TRGOutput", "Topology", "project_to_crop"]
+Configuration, topology and what a checkpoint must hold (`config`, `topology`, `state`) and the uncertainty
+head need no torch; the rest is pure torch.
+"""

@@ -46,11 +46,10 @@ class Backbone(nn.Module):
         else:
             self.stem = ConvNorm(3, widths[0], 3, stride=2)
             self.pool = nn.Identity()
-        first_stride = 1 if config.stem == "resnet" else 2
         stages = []
         inputs = widths[0]
         for index, (width, blocks) in enumerate(zip(widths, config.backbone_blocks, strict=True)):
-            strides = [first_stride if index == 0 else 2] + [1] * (blocks - 1)
+            strides = [config.stage_stride(index)] + [1] * (blocks - 1)
             stage = nn.Sequential()
             for stride in strides:
                 stage.append(ResidualBlock(inputs, width, stride))

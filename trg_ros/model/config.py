@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from trg_ros.errors import InputError
-from trg_ros.model.pose import POSE_PARAMETERS
 
 # RGB in [0, 1]; the normalisation of the ImageNet models that the backbone starts from.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
+POSE_SIZE = 9  # a 6D rotation and s, tx, ty
+POSE_PARAMETERS = ("correction", "direct", "camera_offset", "local_to_global")  # see `trg_ros.model.pose`
 ACTIVATIONS = ("none", "relu", "leaky_relu", "gelu", "silu")
 _CHOICES = {
     "stem": ("resnet", "compact"),
@@ -143,6 +144,20 @@ class TRGConfig:
     def map_level(self, iteration: int) -> int:
         """Index of the upsampled map that the iteration (0, 1, ...) samples."""
         return iteration if self.multi_scale else len(self.deconv_widths) - 1
+
+    def num_points(self, iteration: int) -> int:
+        """How many points the iteration samples."""
+        on_grid = iteration == 0 or self.sampling == "grid"
+        return self.grid_size**2 if on_grid else self.num_sampled
+
+    def regressor_inputs(self, iteration: int) -> int:
+        """How many numbers the iteration's regressor is told."""
+        features = self.num_points(iteration) * self.point_feature_widths[-1]
+        return features + self.fed_back_size + POSE_SIZE + self.box_feature_size
+
+    def stage_stride(self, stage: int) -> int:
+        """By how much the backbone's stage (0, 1, ...) reduces its maps."""
+        return 1 if stage == 0 and self.stem == "resnet" else 2
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trg_ros.errors import InputError
 from trg_ros.geometry import rotation_from_6d
 from trg_ros.model.backbone import Backbone, HeatmapHead, Upsampler
 from trg_ros.model.config import TRGConfig
@@ -66,11 +65,7 @@ class TRG(nn.Module):
 
     def __init__(self, config: TRGConfig, topology: Topology):
         super().__init__()
-        topology.validate(config.num_landmarks)
-        if len(topology.sampled) != config.num_sampled:
-            raise InputError(
-                f"topology: {len(topology.sampled)} sampled, the model wants {config.num_sampled}"
-            )
+        topology.validate(config.num_landmarks, config.num_sampled)
         self.config = config
         self.topology = topology
         self.backbone = Backbone(config)
@@ -80,9 +75,7 @@ class TRG(nn.Module):
         self.point_features = nn.ModuleList(
             PointFeatures(config, config.deconv_widths[level]) for level in levels
         )
-        self.regressors = nn.ModuleList(
-            Regressor(config, self._num_points(t)) for t in range(config.iterations)
-        )
+        self.regressors = nn.ModuleList(Regressor(config, t) for t in range(config.iterations))
         self.heatmap_head = HeatmapHead(config.deconv_widths[config.heatmap_level])
         self.register_buffer("sampled", torch.from_numpy(topology.sampled.copy()), persistent=False)
         self.register_buffer("grid", _grid_points(config.grid_size), persistent=False)
@@ -143,10 +136,6 @@ class TRG(nn.Module):
                 landmarks68_crop=self.heatmap_head(maps[self.config.heatmap_level])
             )
         return outputs
-
-    def _num_points(self, iteration: int) -> int:
-        on_grid = iteration == 0 or self.config.sampling == "grid"
-        return self.config.grid_size**2 if on_grid else self.config.num_sampled
 
     def _feature_maps(self, crops: Tensor, all_levels: bool) -> list[Tensor]:
         features = self.backbone(crops.to(self.backbone.stem.conv.weight.dtype))

@@ -8,13 +8,12 @@ from torch import Tensor
 from torch.nn import functional
 
 REFERENCE_LENGTH = 0.2  # metres, the l of Eq. 2: about the size of a face box at the head
-POSE_PARAMETERS = ("correction", "direct", "camera_offset", "local_to_global")
 
 
 def pose_in_camera(parameters: str, rotation: Tensor, numbers: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
     """camera_R_head (N, 3, 3) and translation (N, 3), metres, from a rotation and three numbers.
 
-    :param parameters: what rotation and numbers are, one of `POSE_PARAMETERS`:
+    :param parameters: what rotation and numbers are, one of `trg_ros.model.config.POSE_PARAMETERS`:
 
         - "correction": camera_R_head and s, tx, ty of Eq. 2.
         - "camera_offset": the same, but tx and ty are an offset in metres from the ray through the box's

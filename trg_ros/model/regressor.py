@@ -3,7 +3,7 @@
 from torch import Tensor, cat, nn
 from torch.nn import functional
 
-from trg_ros.model.config import TRGConfig
+from trg_ros.model.config import POSE_SIZE, TRGConfig
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "none": nn.Identity,
@@ -12,7 +12,6 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
 }
-POSE_SIZE = 9  # a 6D rotation and s, tx, ty
 
 
 class PointFeatures(nn.Module):
@@ -45,11 +44,9 @@ class PointFeatures(nn.Module):
 class Regressor(nn.Module):
     """One iteration's multilayer perceptron: everything known so far -> residuals."""
 
-    def __init__(self, config: TRGConfig, num_points: int):
+    def __init__(self, config: TRGConfig, iteration: int):
         super().__init__()
-        inputs = num_points * config.point_feature_widths[-1]
-        inputs += config.fed_back_size + POSE_SIZE + config.box_feature_size
-        width = config.hidden_width
+        inputs, width = config.regressor_inputs(iteration), config.hidden_width
         self.hidden = nn.ModuleList([nn.Linear(inputs, width), nn.Linear(width, width)])
         self.activation = _ACTIVATIONS[config.regressor_activation]()
         self.dropout = nn.Dropout(config.dropout)

@@ -56,8 +56,9 @@ class Topology:
         pairs = self.triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
         return np.unique(np.sort(pairs, axis=1), axis=0)
 
-    def validate(self, num_landmarks: int) -> None:
-        """:raises InputError: when an index does not fit `num_landmarks` landmarks, naming the array."""
+    def validate(self, num_landmarks: int, num_sampled: int | None = None) -> None:
+        """:raises InputError: when an index does not fit `num_landmarks` landmarks, naming the array; or when
+        other than `num_sampled` are sampled."""
         for name in ("triangles", "sampled", "landmarks68", "flip"):
             array = getattr(self, name)
             if array is not None and (array.min() < 0 or array.max() >= num_landmarks):
@@ -67,6 +68,8 @@ class Topology:
                 )
         if len(np.unique(self.sampled)) != len(self.sampled):
             raise InputError("topology: sampled names a landmark twice")
+        if num_sampled is not None and len(self.sampled) != num_sampled:
+            raise InputError(f"topology: {len(self.sampled)} sampled, the model wants {num_sampled}")
         if self.flip is not None:
             identity = np.arange(num_landmarks)
             if len(self.flip) != num_landmarks or not np.array_equal(self.flip[self.flip], identity):

@@ -8,16 +8,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from trg_ros.errors import CheckpointError
+from trg_ros.geometry import library_of
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 #: The errors' unit: translation x y z over the depth, rotation about x y z in radians.
 RESIDUAL_UNIT = np.array([0.02, 0.02, 0.06, 0.1, 0.1, 0.1])
@@ -33,7 +35,7 @@ def pose_factor(numbers: Array) -> Array:
     The first six are logarithms of the standard deviations in RESIDUAL_UNIT; the rest make the correlations,
     row by row, bounded so that no number makes a covariance singular.
     """
-    library: Any = torch if isinstance(numbers, Tensor) else np
+    library = library_of(numbers)
     rows = library.zeros((len(numbers), 6, 6), dtype=numbers.dtype)
     rows[:, range(6), range(6)] = 1.0
     rows[:, _BELOW[0], _BELOW[1]] = library.tanh(numbers[:, 6:])
@@ -76,13 +78,13 @@ class UncertaintyHead:
         bias[:6] += np.log(factors)
         return dataclasses.replace(self, output_bias=bias)
 
-    def to_tensors(self) -> dict[str, Tensor]:
-        return {entry.name: torch.from_numpy(getattr(self, entry.name)) for entry in dataclasses.fields(self)}
+    def to_tensors(self) -> dict[str, NDArray[np.float32]]:
+        return {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> UncertaintyHead:
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> UncertaintyHead:
         """:raises CheckpointError: when they are not those of such a head."""
         names = {entry.name for entry in dataclasses.fields(cls)}
         if set(tensors) != names:
             raise CheckpointError(f"an uncertainty head has {sorted(names)}, not {sorted(tensors)}")
-        return cls(**{name: value.float().numpy() for name, value in tensors.items()})
+        return cls(**{name: np.asarray(value, np.float32) for name, value in tensors.items()})
