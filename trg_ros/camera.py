@@ -137,7 +137,8 @@ class CameraModel:
         return self.distortion_model != "none"
 
     @cached_property
-    def _lens(self) -> RadialTangential | Equidistant | None:
+    def lens(self) -> RadialTangential | Equidistant | None:
+        """Its distortion on the normalised plane; None for a pinhole."""
         if self.distortion_model == "none":
             return None
         return (
@@ -155,7 +156,7 @@ class CameraModel:
             the domain where the distortion is one to one.
         """
         xyz = checked_points(points_camera, 3)
-        lens = self._lens
+        lens = self.lens
         if isinstance(lens, Equidistant):
             xy = lens.distort_rays(xyz)
         else:
@@ -174,7 +175,7 @@ class CameraModel:
         NaN for pixels that no valid ray reaches, and for rays 90 degrees or more off the axis.
         """
         xy = (checked_points(pixels, 2) - (self.cx, self.cy)) / (self.fx, self.fy)
-        lens = self._lens
+        lens = self.lens
         if isinstance(lens, Equidistant):
             rays = lens.undistort_rays(xy)
             return rays[..., :2] / np.where(rays[..., 2:] > 1e-12, rays[..., 2:], np.nan)
@@ -182,7 +183,7 @@ class CameraModel:
 
     def rays(self, pixels: ArrayLike) -> Array:
         """Unit rays (..., 3) in the camera frame through pixels (..., 2); NaN where no valid ray goes."""
-        lens = self._lens
+        lens = self.lens
         if isinstance(lens, Equidistant):
             return lens.undistort_rays((checked_points(pixels, 2) - (self.cx, self.cy)) / (self.fx, self.fy))
         xy = self.unproject(pixels)
