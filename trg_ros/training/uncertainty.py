@@ -75,7 +75,9 @@ def calibrate(
 
 def training_looks(estimator: HeadPoseEstimator, config: TrainingConfig, samples: int) -> Looks:
     """One look at each of so many augmented crops of the training set."""
-    augmentation = dataclasses.replace(config.augmentation, settled_probability=_SETTLED)
+    augmentation = dataclasses.replace(
+        config.augmentation, settled_probability=_SETTLED, clear_probability=0.0, focal_error_probability=0.0
+    )
     chosen = default_landmark_set()
     augmenter = Augmenter(
         estimator.checkpoint.config.input_size,
