@@ -3,17 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from small_network import NUM_LANDMARKS, random_inputs, small_config, small_network, small_topology
 
-from trg_ros.crop import shortest_turn
 from trg_ros.errors import InputError
-from trg_ros.model.config import TRGConfig
-from trg_ros.model.network import TRG, TRGOutput, project_to_crop
-from trg_ros.model.pose import pose_in_camera, translation_from_correction, turn_towards
+from trg_ros.model.network import TRG, TRGOutput
 from trg_ros.model.preprocessing import normalise_crops
-from trg_ros.model.topology import Topology
 
 VARIANTS = {
     "as in the release": {},
@@ -152,56 +146,6 @@ def test_an_untrained_network_keeps_its_initial_state() -> None:
     np.testing.assert_allclose(output.correction[1].numpy(), [1.1, 0.1, 0], atol=0.1)
 
 
-@given(
-    focal=st.floats(100, 3000),
-    center=st.tuples(st.floats(-500, 3000), st.floats(-500, 3000)),
-    principal=st.tuples(st.floats(0, 2000), st.floats(0, 2000)),
-    side=st.floats(20, 900),
-    correction=st.tuples(st.floats(0.5, 2), st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)),
-)
-def test_translation_and_projection_are_those_of_the_paper_in_pixels(
-    focal: float, center: tuple, principal: tuple, side: float, correction: tuple
-) -> None:
-    tau = np.subtract(center, principal)
-    box = torch.tensor([[*(tau / focal), side / focal]], dtype=torch.float64)
-    found = translation_from_correction(torch.tensor([correction], dtype=torch.float64), box)
-    scale = 0.2 * correction[0]
-    expected = [*(scale * (tau / side + np.array(correction[1:]) / 2)), scale * focal / side]
-    np.testing.assert_allclose(found[0].numpy(), expected, rtol=1e-9, atol=1e-9)
-
-    point = found[:, None] + torch.tensor([[[0.02, -0.05, 0.01]]], dtype=torch.float64)
-    if point[0, 0, 2] > 0.06:
-        x, y, z = point[0, 0].tolist()
-        pixel = focal * np.array([x, y]) / z + principal  # in the image
-        size = 192
-        in_crop = (pixel - (np.array(center) - side / 2)) * size / side  # through the release's K'
-        np.testing.assert_allclose(
-            project_to_crop(point, box)[0, 0], in_crop / size * 2 - 1, rtol=1e-6, atol=1e-6
-        )
-
-
-def test_other_pose_parameters_are_what_they_say() -> None:
-    generator = torch.Generator().manual_seed(3)
-    box = torch.rand(6, 3, generator=generator, dtype=torch.float64) - torch.tensor([0.5, 0.5, -0.1])
-    numbers = torch.tensor([1.2, 0.3, -0.4], dtype=torch.float64).expand(6, 3)
-    rotation = torch.linalg.qr(torch.rand(6, 3, 3, generator=generator, dtype=torch.float64))[0]
-    turned, translation = pose_in_camera("correction", rotation, numbers, box)
-    assert turned is rotation
-
-    _, moved = pose_in_camera("camera_offset", rotation, numbers, box)
-    ray = torch.cat([box[:, :2], torch.ones(6, 1, dtype=torch.float64)], dim=1)
-    torch.testing.assert_close(moved[:, 2], translation[:, 2])
-    offset = moved - moved[:, 2:] * ray
-    torch.testing.assert_close(offset, torch.tensor([0.03, -0.04, 0.0], dtype=torch.float64).expand(6, 3))
-
-    turned, same = pose_in_camera("local_to_global", rotation, numbers, box)
-    torch.testing.assert_close(same, translation)
-    unit = (ray / ray.norm(dim=1, keepdim=True)).numpy()
-    np.testing.assert_allclose(turn_towards(box[:, :2]).numpy(), shortest_turn(unit), atol=1e-12)
-    np.testing.assert_allclose(turned.numpy(), shortest_turn(unit) @ rotation.numpy(), atol=1e-12)
-    assert pose_in_camera("direct", rotation, numbers, box)[1] is numbers
-
-
 def test_landmark_free_network_keeps_the_initial_face() -> None:
     model = small_network(predicts_landmarks=False, sampling="grid")
     with torch.inference_mode():
@@ -209,13 +153,6 @@ def test_landmark_free_network_keeps_the_initial_face() -> None:
     torch.testing.assert_close(output.landmarks_head, model.initial_landmarks.expand(2, -1, -1))
     assert (output.rotation[0] - output.rotation[1]).abs().max() > 1e-3
     assert not [name for name in model.state_dict() if "landmark_head" in name]
-
-
-def test_points_behind_the_camera_stay_finite() -> None:
-    points = torch.tensor([[[0.1, 0.1, -0.2], [0.1, 0.1, 0.0]]], requires_grad=True)
-    projected = project_to_crop(points, torch.tensor([[0.0, 0.0, 0.2]]))
-    projected.sum().backward()
-    assert torch.isfinite(projected).all() and torch.isfinite(points.grad).all()
 
 
 def test_geometry_keeps_its_precision_under_autocast_and_in_half_precision() -> None:
@@ -269,76 +206,3 @@ def test_normalise_crops() -> None:
     for wrong in (crops.float(), crops[0], crops.permute(0, 3, 1, 2)):
         with pytest.raises(InputError, match="uint8"):
             normalise_crops(wrong)
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"stem": "vgg"}, "stem"),
-        ({"iterations": 4}, "iterations"),
-        ({"iterations": 0}, "iterations"),
-        ({"iterations": True}, "iterations"),
-        ({"backbone_widths": ()}, "backbone_widths"),
-        ({"backbone_widths": [8, 8, 8]}, "backbone_widths"),
-        ({"backbone_widths": (8, 8, -1)}, "backbone_widths"),
-        ({"backbone_blocks": (1, 1)}, "backbone_blocks"),
-        ({"num_sampled": 81}, "num_sampled"),
-        ({"num_landmarks": 10}, "num_landmarks"),
-        ({"dropout": 1.5}, "dropout"),
-        ({"dropout": float("nan")}, "dropout"),
-        ({"landmark_scale": 0.0}, "landmark_scale"),
-        ({"heatmap_level": 3}, "heatmap_level"),
-        ({"multi_scale": 1}, "multi_scale"),
-        ({"point_activation": "tanh"}, "point_activation"),
-        ({"translation": "magic"}, "translation"),
-        ({"predicts_landmarks": False}, "sampling"),
-        ({"predicts_landmarks": 0, "sampling": "grid"}, "predicts_landmarks"),
-        ({"input_size": 192.0}, "input_size"),
-        ({"hidden_width": 10**9}, "hidden_width"),
-    ],
-)
-def test_impossible_configurations_are_named(changes: dict, named: str) -> None:
-    with pytest.raises(InputError, match=f"{named} "):
-        small_config(**changes)
-
-
-def test_configuration_round_trip() -> None:
-    config = small_config(sampling="grid", heatmap_level=0)
-    assert TRGConfig.from_dict(config.to_dict()) == config
-    assert TRGConfig.from_dict({}) == TRGConfig()
-    with pytest.raises(InputError, match="'widht'"):
-        TRGConfig.from_dict({"widht": 3})
-
-
-def test_topology() -> None:
-    topology = small_topology(triangles=np.array([[0, 1, 2], [2, 1, 3]], dtype=np.uint16))
-    assert topology.triangles.dtype == np.int64
-    assert topology.sellion == 5 + 27
-    np.testing.assert_array_equal(topology.edges, [[0, 1], [0, 2], [1, 2], [1, 3], [2, 3]])
-    topology.validate(NUM_LANDMARKS)
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"triangles": np.array([[0, 1, 80]])}, "triangles has indices"),
-        ({"triangles": np.array([[0, 1, -1]])}, "triangles has indices"),
-        ({"triangles": np.zeros((3, 4), int)}, "triangles must have shape"),
-        ({"triangles": np.zeros((3, 3))}, "triangles must hold integers"),
-        ({"sampled": np.zeros(0, int)}, "sampled must have shape"),
-        ({"sampled": np.zeros(20, int)}, "sampled names a landmark twice"),
-        ({"sampled": np.arange(19)}, "19 sampled"),
-        ({"landmarks68": np.arange(67)}, "landmarks68 must have shape"),
-        ({"flip": np.roll(np.arange(NUM_LANDMARKS), 1)}, "flip must swap"),
-        ({"flip": np.arange(3)}, "flip must swap"),
-    ],
-)
-def test_impossible_topologies_are_refused(changes: dict, complaint: str) -> None:
-    with pytest.raises(InputError, match=complaint):
-        TRG(small_config(), small_topology(**changes))
-
-
-def test_topology_without_mirror_symmetry() -> None:
-    topology = small_topology(flip=None)
-    assert isinstance(topology, Topology) and topology.flip is None
-    topology.validate(NUM_LANDMARKS)
