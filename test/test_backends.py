@@ -14,10 +14,11 @@ import torch
 from small_network import random_inputs, small_network
 
 from trg_ros import backends
-from trg_ros.backends import TorchBackend, make_backend, model_cache, openvino_backend, selection
+from trg_ros.backends import make_backend, model_cache, openvino_backend, selection
 from trg_ros.backends.model_cache import ModelCache, default_cache_directory
 from trg_ros.backends.openvino_backend import OpenVINOBackend, openvino_installed
 from trg_ros.backends.protocol import joined
+from trg_ros.backends.torch_backend import TorchBackend
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo, default_checkpoint_path, load_checkpoint
 from trg_ros.errors import CheckpointError, DeviceError
 from trg_ros.estimator import HeadPoseEstimator
@@ -316,7 +317,7 @@ def test_converted_networks_are_cached_by_content(tmp_path, monkeypatch):
     crops, boxes = crops_and_boxes(2)
     expected = OpenVINOBackend(checkpoint_of(model), threads=1, cache=cache).infer(crops, boxes)
     with monkeypatch.context() as patch:
-        patch.setattr("trg_ros.backends.openvino_backend.convert", None)  # the cache must do
+        patch.setattr("trg_ros.backends.openvino_backend._build", None)  # the cache must do
         cached = OpenVINOBackend(checkpoint_of(model), threads=1, cache=cache).infer(crops, boxes)
     np.testing.assert_allclose(cached.landmarks_head, expected.landmarks_head, atol=1e-6)
     with torch.no_grad():

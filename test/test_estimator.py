@@ -10,7 +10,8 @@ import torch
 from discs import LANDMARKS, DiscBackend, DiscDetector, box_of, checkpoint, draw
 
 from trg_ros import backends
-from trg_ros.backends import TorchBackend, make_backend, resolve_device
+from trg_ros.backends import make_backend, resolve_device
+from trg_ros.backends.torch_backend import TorchBackend
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo
 from trg_ros.errors import CheckpointError, DetectorError, DeviceError, InputError
@@ -307,7 +308,7 @@ def test_threads_are_only_set_when_asked(small):
 def test_auto_falls_back_and_says_so(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with caplog.at_level(logging.INFO, logger=backends.__name__):
-        assert resolve_device("auto").type == "cpu"
+        assert resolve_device("auto") == "cpu"
     assert "the CPU" in caplog.text
 
 

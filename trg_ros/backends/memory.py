@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from trg_ros.backends.protocol import Backend, NetworkResult, joined
@@ -34,14 +34,15 @@ class BatchLimit:
             part = slice(done, done + count)
             try:
                 parts.append(backend.infer(crops_rgb[part], boxes[part]))
-            except torch.OutOfMemoryError as error:
+            except _memory_errors() as error:
                 self._shrink(count, backend.device, error)
             else:
                 done += count
         return parts[0] if len(parts) == 1 else joined(parts)
 
-    def _shrink(self, count: int, device: str, error: torch.OutOfMemoryError) -> None:
-        if torch.cuda.is_available():
+    def _shrink(self, count: int, device: str, error: BaseException) -> None:
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
         if count == 1:
             raise DeviceError(
@@ -49,3 +50,9 @@ class BatchLimit:
             ) from error
         self._most = (count + 1) // 2
         _LOG.warning("%s has no memory for %d faces at once: going on with %d", device, count, self._most)
+
+
+def _memory_errors() -> tuple[type[BaseException], ...]:
+    """torch's error, if a back end has imported torch; asked for only once something went wrong."""
+    torch = sys.modules.get("torch")
+    return () if torch is None else (torch.OutOfMemoryError,)

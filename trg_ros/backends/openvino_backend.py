@@ -12,7 +12,6 @@ import json
 import logging
 import sys
 import threading
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
@@ -21,21 +20,18 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 import trg_ros.model
 from trg_ros.backends.model_cache import ModelCache
 from trg_ros.backends.protocol import Decoder, NetworkResult, joined
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.errors import DeviceError
-from trg_ros.model.deploy import DeployedTRG
 
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-_PARTS = ("features", "refinement", "landmarks")
+PARTS = ("features", "refinement", "landmarks")
 #: Numbers of faces that networks are compiled for.
 _SIZES = (1, 2, 4, 8)
 #: A network may be that many times too large for the faces at hand.
@@ -92,8 +88,8 @@ class OpenVINOBackend:
         self._threads = threads
         self._models = (cache or ModelCache()).load_or_build(
             _key(checkpoint, openvino.__version__),
-            load=lambda folder: [self._core.read_model(folder / f"{part}.xml") for part in _PARTS],
-            build=lambda: convert(checkpoint),
+            load=lambda folder: [self._core.read_model(folder / f"{part}.xml") for part in PARTS],
+            build=lambda: _build(checkpoint),
             save=_save,
         )
         self._lock = threading.Lock()
@@ -214,44 +210,26 @@ def _fixed(model: Any, size: int) -> Any:
     return model
 
 
+def _build(checkpoint: Checkpoint) -> list[Any]:
+    from trg_ros.backends.openvino_conversion import convert  # it needs torch; what is cached doesn't
+
+    return convert(checkpoint)
+
+
 def _save(models: Sequence[Any], folder: Path) -> None:
-    for part, model in zip(_PARTS, models, strict=True):
+    for part, model in zip(PARTS, models, strict=True):
         import_openvino().save_model(model, folder / f"{part}.xml", compress_to_fp16=False)
-
-
-def convert(checkpoint: Checkpoint) -> list[Any]:
-    """The network's parts as OpenVINO models with a dynamic batch."""
-    network = DeployedTRG(checkpoint.build_model())
-    size = checkpoint.config.input_size
-    crops = torch.zeros((2, size, size, 3), dtype=torch.uint8)
-    box = torch.tensor([[0.0, 0.0, 0.2], [0.1, 0.1, 0.3]])
-    with torch.inference_mode():
-        _, *maps = network.features(crops)
-        *_, code = network.refinement(box, *maps)
-    inputs = [crops], [box, *maps], [code]
-    return [_convert(getattr(network, part), given) for part, given in zip(_PARTS, inputs, strict=True)]
-
-
-def _convert(module: nn.Module, inputs: list[torch.Tensor]) -> Any:
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch prefers torch.export, which takes six times as long
-        traced = torch.jit.trace(module, tuple(inputs), check_trace=False)
-    model = import_openvino().convert_model(traced)
-    model.reshape({index: [-1, *tensor.shape[1:]] for index, tensor in enumerate(inputs)})
-    return model
 
 
 def _key(checkpoint: Checkpoint, openvino_version: str) -> str:
     """Changes with everything that the converted network depends on."""
     digest = hashlib.sha256()
-    versions = [openvino_version, torch.__version__, checkpoint.config.to_dict()]
-    digest.update(json.dumps(versions, sort_keys=True).encode())
-    for source in sorted([*Path(trg_ros.model.__file__).parent.glob("*.py"), Path(__file__)]):
+    digest.update(json.dumps([openvino_version, checkpoint.config.to_dict()], sort_keys=True).encode())
+    conversion = Path(__file__).with_name("openvino_conversion.py")
+    for source in sorted([*Path(trg_ros.model.__file__).parent.glob("*.py"), conversion]):
         digest.update(source.read_bytes())
-    tensors = {
-        name: value.detach().cpu().contiguous().numpy() for name, value in checkpoint.state_dict.items()
-    }
-    tensors["sampled"], tensors["landmarks68"] = checkpoint.topology.sampled, checkpoint.topology.landmarks68
+    topology = checkpoint.topology
+    tensors = {**checkpoint.weights, "sampled": topology.sampled, "landmarks68": topology.landmarks68}
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {value.shape} ".encode())
         digest.update(np.ascontiguousarray(value).data)

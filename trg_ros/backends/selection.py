@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
-
-import torch
+import re
+from pathlib import Path
 
 from trg_ros.backends.openvino_backend import OpenVINOBackend, openvino_installed
 from trg_ros.backends.protocol import Backend
-from trg_ros.backends.torch_backend import TorchBackend
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.errors import DeviceError, InputError
 
@@ -17,33 +17,53 @@ logger = logging.getLogger(__name__)
 BACKENDS = ("auto", "torch", "openvino", "openvino-bf16")
 
 
-def resolve_device(device: str) -> torch.device:
-    """A device that exists, from "auto", "cpu", "cuda" or "cuda:N"; auto logs whether it found a GPU.
+#: The libraries of the drivers of GPUs that torch calls "cuda": NVIDIA's, and AMD's kernel interface.
+_CUDA_DRIVERS, _ROCM_DEVICE = ("libcuda.so.1", "nvcuda.dll"), Path("/dev/kfd")
+
+
+def resolve_device(device: str) -> str:
+    """A device that exists, "cpu" or "cuda:N", from "auto", "cpu", "cuda" or "cuda:N"; auto logs its choice.
+
+    torch is imported only where there is a GPU's driver, or a GPU was asked for.
 
     :raises DeviceError: for a GPU that isn't there, or an unknown name.
     """
+    if device == "cpu":
+        return device
     if device == "auto":
-        chosen = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-        logger.info(
-            "device auto: running on %s", chosen if chosen.type == "cuda" else "the CPU, torch sees no GPU"
-        )
+        chosen = "cuda:0" if gpu_driver_installed() and _gpus() else "cpu"
+        logger.info("device auto: running on %s", "the CPU, there is no GPU" if chosen == "cpu" else chosen)
         return chosen
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise DeviceError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N") from error
-    if chosen.type not in ("cpu", "cuda"):
-        raise DeviceError(f"device {device!r} is not supported: use auto, cpu, cuda or cuda:N")
-    if chosen.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (chosen.index or 0) >= count:
-            raise DeviceError(
-                f"device {device!r} was asked for, but torch {torch.__version__} sees {count or 'no'} CUDA "
-                f"GPU{'s' if count > 1 else ''}: use device 'cpu' or 'auto', or install a driver and a torch "
-                "with CUDA"
-            )
-        return torch.device("cuda", chosen.index or 0)
-    return chosen
+    named = re.fullmatch(r"cuda(?::(\d+))?", device)
+    if not named:
+        raise DeviceError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N")
+    index, count = int(named[1] or 0), _gpus()
+    if index >= count:
+        import torch
+
+        raise DeviceError(
+            f"device {device!r} was asked for, but torch {torch.__version__} sees {count or 'no'} CUDA "
+            f"GPU{'s' if count > 1 else ''}: use device 'cpu' or 'auto', or install a driver and a torch "
+            "with CUDA"
+        )
+    return f"cuda:{index}"
+
+
+def gpu_driver_installed() -> bool:
+    """Whether it makes sense to ask torch for GPUs; a machine without a driver has none."""
+    for name in _CUDA_DRIVERS:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return True
+    return _ROCM_DEVICE.exists()
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def make_backend(
@@ -64,9 +84,9 @@ def make_backend(
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}: it must be at least 1")
     chosen = resolve_device(device)
-    if backend == "torch" or (backend == "auto" and (chosen.type != "cpu" or not openvino_installed())):
-        return TorchBackend(checkpoint, chosen, threads)
-    if chosen.type != "cpu":
+    if backend == "torch" or (backend == "auto" and (chosen != "cpu" or not openvino_installed())):
+        return _torch_backend(checkpoint, chosen, threads)
+    if chosen != "cpu":
         raise DeviceError(
             f"backend {backend!r} runs on the CPU only: use device 'cpu', or backend torch or auto"
         )
@@ -76,4 +96,12 @@ def make_backend(
         if backend != "auto":
             raise
         logger.warning("backend auto: %s; running in torch", error)
-        return TorchBackend(checkpoint, chosen, threads)
+        return _torch_backend(checkpoint, chosen, threads)
+
+
+def _torch_backend(checkpoint: Checkpoint, device: str, threads: int | None) -> Backend:
+    import torch
+
+    from trg_ros.backends.torch_backend import TorchBackend
+
+    return TorchBackend(checkpoint, torch.device(device), threads)
