@@ -109,6 +109,61 @@ def test_with_the_noise_that_heads_really_have_there_is_no_lag(record_property):
     assert (np.mean(ratios, axis=0) >= 4).all()
 
 
+def smooth_and_ahead(truth, step_s, seed):
+    """Poses (T, 4, 4) as smoothed, and as predicted for ``step_s`` seconds later."""
+    noise, raw = measurement_noise(STATED, PLACE), measured(truth, np.random.default_rng(seed), MEASURED)
+    pose_filter = PoseFilter(raw[0], noise, 100.0)
+    pairs = []
+    for index, pose in enumerate(raw[1:], start=1):
+        smoothed = pose_filter.update(pose, noise, 100.0 + index / RATE_HZ)
+        pairs.append((smoothed, pose_filter.ahead(step_s)[0]))
+    return (np.stack(series) for series in zip(*pairs, strict=True))
+
+
+def test_a_turning_head_is_nearer_to_where_it_is_predicted_and_a_still_one_no_noisier(record_property):
+    step_s, time_s = 2 / RATE_HZ, np.arange(150) / RATE_HZ
+
+    def moving(time_s):  # 120 degrees and 0.22 m a second at the fastest
+        return poses(60 * np.sin(2 * time_s), PLACE + 0.15 * np.outer(np.sin(1.5 * time_s), [1, 0, 0]))
+
+    errors, ratios = [], []
+    for seed in range(3):
+        then = moving(time_s + step_s)[1:]
+        errors += [
+            (
+                np.rad2deg(geodesic_distance(one[20:, :3, :3], then[20:, :3, :3])).mean(),
+                np.linalg.norm(one[20:, :2, 3] - then[20:, :2, 3], axis=1).mean(),
+            )
+            for one in smooth_and_ahead(moving(time_s), step_s, seed)
+        ]
+        spreads = [
+            np.concatenate([one[20:, :3, 3], Rotation.from_matrix(one[20:, :3, :3]).as_rotvec()], axis=1)
+            for one in smooth_and_ahead(poses(np.zeros(150)), step_s, seed)
+        ]
+        ratios.append(spreads[1].std(axis=0) / spreads[0].std(axis=0))
+    (late_deg, late_m), (ahead_deg, ahead_m) = np.mean(errors[::2], axis=0), np.mean(errors[1::2], axis=0)
+    record_property(
+        "66 ms later: degrees, mm", np.round([late_deg, ahead_deg, 1e3 * late_m, 1e3 * ahead_m], 1).tolist()
+    )
+    record_property("at rest x y z rx ry rz", np.round(np.mean(ratios, axis=0), 2).tolist())
+    assert ahead_deg < 0.75 * late_deg and ahead_m < 0.6 * late_m, errors
+    assert (np.mean(ratios, axis=0) < 1.15).all(), ratios
+
+
+def test_looking_ahead_adds_doubt_and_changes_nothing():
+    noise = measurement_noise(STATED, PLACE)
+    truth = poses(np.linspace(0.0, 60.0, 16))
+    pose_filter = PoseFilter(truth[0], noise, 0.0)
+    for index, pose in enumerate(truth[1:], start=1):
+        last = pose_filter.update(pose, noise, index / RATE_HZ)
+    np.testing.assert_allclose(pose_filter.ahead(0.0)[0], last, atol=1e-12)
+    soon, later = (pose_filter.ahead(step_s)[1] for step_s in (0.05, 0.1))
+    assert (np.linalg.eigvalsh(soon) > 0.0).all()
+    assert (np.linalg.eigvalsh(later - soon) > 0.0).all()
+    turned = np.rad2deg(geodesic_distance(pose_filter.ahead(0.1)[0][:3, :3], last[:3, :3]))
+    assert turned == pytest.approx(12.0, abs=3.0)
+
+
 def test_noise_is_a_part_of_the_error_along_and_across_the_ray():
     noise, error = (np.sqrt(np.diag(one)) for one in (measurement_noise(STATED, PLACE), STATED))
     np.testing.assert_allclose(noise[3:], 0.25 * error[3:], rtol=1e-9)

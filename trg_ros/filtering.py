@@ -140,6 +140,18 @@ class _MotionFilter:
         self._offset[:, :3] -= step
         return self.value
 
+    def ahead(self, step_s: float) -> tuple[Array, Array]:
+        """The value as it will be, and the covariance (3, 3) that this adds; the filter stays where it is.
+
+        A velocity counts as far as moving is likelier than resting: extrapolated noise would make heads at
+        rest tremble.
+        """
+        matrix, noise = _models(step_s, self._noise)
+        moving = max(0.0, 2.0 * float(self._weight[_MOVE]) - 1.0)
+        step = moving * step_s * self._offset[_MOVE, 3:]
+        grown = matrix @ self._covariance @ matrix.transpose(0, 2, 1) + noise - self._covariance
+        return self._moved(self.value, step), np.einsum("m,mij->ij", self._weight, grown[:, :3, :3])
+
 
 def _markov(step_s: float) -> Array:
     start, stop = -math.expm1(-_START_RATE * step_s), -math.expm1(-_STOP_RATE * step_s)
@@ -232,6 +244,13 @@ class PoseFilter:
         translation, rotation = (part.settle() for part in self._parts)
         return make_transform(rotation, translation)
 
+    def ahead(self, step_s: float) -> tuple[Array, Array]:
+        """(4, 4) the pose ``step_s`` seconds after the last image, and the covariance (6, 6) this adds."""
+        (translation, of_place), (rotation, of_rotation) = (part.ahead(step_s) for part in self._parts)
+        added = np.zeros((6, 6))
+        added[:3, :3], added[3:, 3:] = of_place, of_rotation
+        return make_transform(rotation, translation), added
+
 
 def measurement_noise(covariance: Array, place: Array) -> Array:
     """(6, 6) what changes from image to image in a head's error of this covariance (6, 6).
@@ -282,6 +301,32 @@ class PoseSmoother:
         ]:
             del self._filters[known], self._last_s[known]
         return smoothed
+
+    def ahead(
+        self, heads: Sequence[TrackedHead], step_s: float, fixed_T_camera: Array | None = None
+    ) -> list[TrackedHead]:
+        """Smoothed heads as they will be ``step_s`` seconds after their image, with more doubt.
+
+        :param heads: what ``update`` just returned; who has no filter stays as it is.
+        :param fixed_T_camera: (4, 4) where a camera that moves will be by then.
+        """
+        return [
+            replace(one, head=self._predicted(one.head, self._filters[one.id], step_s, fixed_T_camera))
+            if one.id in self._filters
+            else one
+            for one in heads
+        ]
+
+    def _predicted(
+        self, head: HeadPose, known: PoseFilter, step_s: float, fixed_T_camera: Array | None
+    ) -> HeadPose:
+        pose, added = known.ahead(step_s)
+        if fixed_T_camera is not None:
+            camera_T_fixed = invert_transform(fixed_T_camera)
+            pose = camera_T_fixed @ pose
+            turn = np.kron(np.eye(2), camera_T_fixed[:3, :3])
+            added = turn @ added @ turn.T
+        return replace(with_face_pose(head, pose), covariance=head.covariance + added)
 
     def _smoothed(
         self, identity: int, head: HeadPose, stamp_s: float, fixed_T_camera: Array | None
