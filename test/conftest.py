@@ -44,6 +44,25 @@ def astronaut_bgr() -> np.ndarray:
     return np.ascontiguousarray(data.astronaut()[:, :, ::-1])
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with good and bad files, and an empty folder `results` to write into."""
+    from cli_files import fill
+
+    monkeypatch.chdir(fill(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def with_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`trg-headpose run` finds the same head in every frame, without a network."""
+    from fake_finders import FakeFinder
+
+    from trg_ros.commands import run
+
+    monkeypatch.setattr(run, "HeadFinder", FakeFinder)
+
+
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a tiny network that takes everything for the same face."""

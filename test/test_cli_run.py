@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from cli_files import fill, tree
+from cli_files import tree
 from fake_finders import FakeFinder, NoHeads
 
 from trg_ros import cli
@@ -20,18 +20,6 @@ from trg_ros.commands import run as run_command
 from trg_ros.errors import CheckpointError, InputError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.sources import Frame, Source, open_source
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A working directory with good and bad files, and an empty folder `results` to write into."""
-    monkeypatch.chdir(fill(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def with_a_head(monkeypatch):
-    monkeypatch.setattr(run_command, "HeadFinder", FakeFinder)
 
 
 @pytest.fixture

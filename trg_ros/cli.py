@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import NoReturn
 
 from trg_ros import __version__
@@ -79,12 +78,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     asked_for = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, summary in _COMMANDS.items():
-        if find_spec(_module(name)) is None:
-            continue
         command = commands.add_parser(
-            name,
-            help=summary,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name == asked_for:
             module = import_module(_module(name))
