@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trg_ros.camera import CameraModel, load_camera_yaml
+from trg_ros.camera import CameraModel
 from trg_ros.errors import CameraError
 
 PLUMB_BOB = [-0.31, 0.12, 0.0011, -0.0007, -0.02]
@@ -202,47 +202,3 @@ def test_matrix_of_zeros_names_the_cause():
         CameraModel.from_matrix([1.0, 2.0], 640, 480)
     with pytest.raises(CameraError, match="expected \\[fx 0 cx"):
         CameraModel.from_matrix([600, 1, 320, 0, 600, 240, 0, 0, 1], 640, 480)
-
-
-CALIBRATION = """
-image_width: 640
-image_height: 480
-camera_name: narrow
-camera_matrix: {rows: 3, cols: 3, data: [610.0, 0.0, 330.5, 0.0, 590.0, 235.25, 0.0, 0.0, 1.0]}
-distortion_model: plumb_bob
-distortion_coefficients: {rows: 1, cols: 5, data: [-0.31, 0.12, 0.0011, -0.0007, -0.02]}
-"""
-
-
-def test_camera_yaml(tmp_path):
-    path = tmp_path / "camera.yaml"
-    path.write_text(CALIBRATION)
-    assert load_camera_yaml(path) == CAMERAS["plumb_bob"]
-    path.write_text(
-        f"width: 640\nheight: 480\ndistortion_model: plumb_bob\nd: {PLUMB_BOB}\n"
-        f"k: {camera().K.ravel().tolist()}\n"
-    )
-    assert load_camera_yaml(path) == CAMERAS["plumb_bob"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "not a camera file"),
-        ("[1, 2", "not a YAML camera file"),
-        ("image_width: 640", "has no camera_matrix"),
-        (CALIBRATION.replace("610.0", ".nan"), "camera matrix K contains NaN"),
-        (CALIBRATION.replace("image_width: 640", "image_width: zero"), "width is 'zero'"),
-    ],
-)
-def test_bad_camera_yaml_names_the_file(tmp_path, text, message):
-    path = tmp_path / "camera.yaml"
-    path.write_text(text)
-    with pytest.raises(CameraError, match=message) as caught:
-        load_camera_yaml(path)
-    assert str(path) in str(caught.value)
-
-
-def test_missing_camera_yaml(tmp_path):
-    with pytest.raises(CameraError, match="can't read camera file"):
-        load_camera_yaml(tmp_path / "none.yaml")

@@ -9,11 +9,8 @@ Conventions, here and everywhere in the package:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -223,6 +220,25 @@ class CameraModel:
             height=positive_integer("binned height", self.height // by),
         )
 
+    def with_readout(
+        self,
+        x_offset: int = 0,
+        y_offset: int = 0,
+        width: int = 0,
+        height: int = 0,
+        binning_x: int = 0,
+        binning_y: int = 0,
+    ) -> CameraModel:
+        """The camera of the images that a sensor delivers, by ``CameraInfo``'s ``roi`` and binning.
+
+        :meth:`with_roi`, then :meth:`binned`; a size of zero reaches to the sensor's end.
+        """
+        camera = self
+        if x_offset or y_offset or width or height:
+            width, height = width or max(self.width - x_offset, 1), height or max(self.height - y_offset, 1)
+            camera = self.with_roi(x_offset, y_offset, width, height)
+        return camera.binned(binning_x, binning_y) if max(binning_x, binning_y) > 1 else camera
+
     def scaled(self, scale: float) -> CameraModel:
         """The camera of the image resized by ``scale`` (``cv2.resize``, which maps u to (u + 0.5) s - 0.5).
 
@@ -251,46 +267,6 @@ class CameraModel:
 
     def __hash__(self) -> int:
         return hash(self._key())
-
-
-def load_camera_yaml(path: str | Path) -> CameraModel:
-    """Read a camera file: the YAML that ROS's camera_calibration writes, or a CameraInfo message as YAML.
-
-    :raises CameraError: naming the file and what is wrong in it.
-    """
-    import yaml  # only this function needs it
-
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CameraError(f"can't read camera file {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CameraError(f"{path} is not a YAML camera file: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, Mapping):
-        raise CameraError(
-            f"{path} is not a camera file: expected keys image_width, image_height, camera_matrix"
-        )
-    try:
-        return CameraModel.from_matrix(
-            _entry(content, "camera_matrix", "k", "K"),
-            _entry(content, "image_width", "width"),
-            _entry(content, "image_height", "height"),
-            _entry(content, "distortion_coefficients", "d", "D", default=()),
-            _entry(content, "distortion_model", default=None),
-        )
-    except CameraError as error:
-        raise CameraError(f"camera file {path}: {error}") from error
-
-
-def _entry(content: Mapping[str, Any], *names: str, default: Any = ...) -> Any:
-    """The first of ``names`` in the file; ROS writes matrices as {rows, cols, data}."""
-    for name in names:
-        if name in content:
-            value = content[name]
-            return value.get("data", ()) if isinstance(value, Mapping) else value
-    if default is ...:
-        raise CameraError(f"has no {names[0]}")
-    return default
 
 
 def _checked_distortion(model: str, distortion: ArrayLike) -> tuple[str, Array]:

@@ -9,6 +9,9 @@ from trg_ros.errors import CameraError
 
 Array = NDArray[np.float64]
 
+_SHORTEST, _LONGEST = 0.05, 200.0
+"""Focal lengths that a lens can have, over the image's size: fields of view from 169 down to 0.3 degrees."""
+
 
 def vector(name: str, value: ArrayLike) -> Array:
     try:
@@ -49,3 +52,13 @@ def positive_integer(name: str, value: int) -> int:
     if number < 1:
         raise CameraError(f"camera {name} is {number}: it must be at least 1 pixel")
     return number
+
+
+def check_focal_lengths(fx: float, fy: float, width: int, height: int) -> None:
+    """Numbers that no lens has are of another unit or damaged, and all depths would be wrong."""
+    for name, focal, size in (("fx", fx, width), ("fy", fy, height)):
+        if not _SHORTEST <= focal / size <= _LONGEST:
+            raise CameraError(
+                f"{name} is {focal:g} px, for {size} px of image: a lens has {_SHORTEST:g} to {_LONGEST:g} "
+                "times that; is it in pixels?"
+            )

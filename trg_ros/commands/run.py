@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trg_ros.camera import CameraModel, load_camera_yaml
+from trg_ros.camera import CameraModel
+from trg_ros.camera_yaml import load_camera_yaml
 from trg_ros.errors import InputError
 from trg_ros.recording import (
     OutputFolder,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trg_ros.camera import CameraModel
+from trg_ros.camera_values import check_focal_lengths
 from trg_ros.errors import CameraError
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ CALIBRATE = (
 )
 
 
-_SHORTEST, _LONGEST = 0.05, 200.0
-"""Focal lengths that a lens can have, over the image's size: fields of view from 169 down to 0.3 degrees."""
-
-
 def camera_model_from_info(message: CameraInfo, rectified: bool = False) -> CameraModel:
     """The camera that took the images this message goes with: after its ROI and binning.
 
@@ -34,8 +31,11 @@ def camera_model_from_info(message: CameraInfo, rectified: bool = False) -> Came
     """
     try:
         camera = _rectified(message) if rectified else _raw(message)
-        _check_focal_lengths(camera)
-        return _windowed(camera, message)
+        check_focal_lengths(camera.fx, camera.fy, camera.width, camera.height)
+        roi = message.roi
+        return camera.with_readout(
+            roi.x_offset, roi.y_offset, roi.width, roi.height, message.binning_x, message.binning_y
+        )
     except CameraError as error:
         raise CameraError(f"camera_info can't be used: {error}; {CALIBRATE}") from error
 
@@ -58,27 +58,6 @@ def _rectified(message: CameraInfo) -> CameraModel:
     if not np.any(matrix):
         raise CameraError("P is all zeros, but the parameter image_rectified says the image is rectified")
     return CameraModel.from_matrix(matrix, message.width, message.height)
-
-
-def _check_focal_lengths(camera: CameraModel) -> None:
-    """Numbers that no lens has are of another unit or damaged, and all depths would be wrong."""
-    for name, focal, size in (("fx", camera.fx, camera.width), ("fy", camera.fy, camera.height)):
-        if not _SHORTEST <= focal / size <= _LONGEST:
-            raise CameraError(
-                f"{name} is {focal:g} px, for {size} px of image: a lens has {_SHORTEST:g} to {_LONGEST:g} "
-                "times that"
-            )
-
-
-def _windowed(camera: CameraModel, message: CameraInfo) -> CameraModel:
-    roi = message.roi
-    if roi.width or roi.height or roi.x_offset or roi.y_offset:  # all zero: the full sensor
-        width = roi.width or max(camera.width - roi.x_offset, 1)
-        height = roi.height or max(camera.height - roi.y_offset, 1)
-        camera = camera.with_roi(roi.x_offset, roi.y_offset, width, height)
-    if message.binning_x > 1 or message.binning_y > 1:
-        camera = camera.binned(message.binning_x, message.binning_y)
-    return camera
 
 
 def info_from_camera_model(camera: CameraModel | None, width: int, height: int) -> CameraInfo:

@@ -18,7 +18,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
-from trg_ros.camera import CameraModel, load_camera_yaml
+from trg_ros.camera import CameraModel
+from trg_ros.camera_yaml import load_camera_yaml
 from trg_ros.errors import InputError
 from trg_ros.ros.camera_info import info_from_camera_model
 from trg_ros.ros.conversions import image_message
