@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -37,9 +40,37 @@ class TorchBackend:
     @torch.inference_mode()
     def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
         crops, box = torch.from_numpy(crops_rgb).to(self._device), torch.from_numpy(boxes).to(self._device)
-        output = self._network(crops, box)
+        with without_tf32(self._device):
+            output = self._network(crops, box)
         landmarks, rotation, translation, landmarks68_crop = (part.cpu().numpy() for part in output)
         landmarks68 = landmarks[:, self._landmarks68]
         return NetworkResult(
             landmarks68, rotation, translation, landmarks68_crop, landmarks.reshape(len(landmarks), -1)
         )
+
+
+@contextmanager
+def without_tf32(device: torch.device) -> Iterator[None]:
+    """Meanwhile float32 is float32 on a GPU, where torch rounds what convolutions read to 11 bits otherwise.
+
+    The setting is torch's for the whole process, so it is put back.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    if hasattr(torch.backends.cudnn, "conv"):  # torch 2.9 and later
+        holders, name, exact = (
+            (torch.backends.cudnn.conv, torch.backends.cuda.matmul),
+            "fp32_precision",
+            "ieee",
+        )
+    else:
+        holders, name, exact = (torch.backends.cudnn, torch.backends.cuda.matmul), "allow_tf32", False
+    before = [getattr(holder, name) for holder in holders]
+    try:
+        for holder in holders:
+            setattr(holder, name, exact)
+        yield
+    finally:
+        for holder, value in zip(holders, before, strict=True):
+            setattr(holder, name, value)
