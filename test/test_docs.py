@@ -1,4 +1,4 @@
-"""What README and docs say is so: generated tables, command lines, files and tests that they name."""
+"""What README, docs and CONTRIBUTING say is so: generated tables, command lines, files and tests that they name."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ import pytest
 from trg_ros import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+PAGES = {path.name: path for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
 
 
 def test_readme_tables_and_model_cards_are_current() -> None:

@@ -76,6 +76,7 @@ def test_one_version_everywhere():
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert pyproject["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "trg_ros.__version__"}
     assert package_xml().findtext("version") == trg_ros.__version__
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == trg_ros.__version__
 
 
 def test_maintainer_is_one_that_catkin_pkg_accepts():
