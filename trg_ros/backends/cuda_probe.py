@@ -33,6 +33,7 @@ def disagreement(result: NetworkResult, expected: NetworkResult) -> str | None:
     angle = np.rad2deg(2 * np.arcsin(np.minimum(chord / np.sqrt(8), 1)))
     differences = {
         ("landmarks", "mm", 1e3): (_most("landmarks_head", result, expected), MAX_LANDMARKS_M),
+        ("68 landmarks", "mm", 1e3): (_most("landmarks68_head", result, expected), MAX_LANDMARKS_M),
         ("rotations", "degrees", 1.0): (float(angle.max()), MAX_ROTATION_DEG),
         ("translations", "mm", 1e3): (_most("translation", result, expected), MAX_TRANSLATION_M),
         ("2D landmarks", "half crops", 1.0): (

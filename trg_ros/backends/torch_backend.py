@@ -53,24 +53,21 @@ class TorchBackend:
 def without_tf32(device: torch.device) -> Iterator[None]:
     """Meanwhile float32 is float32 on a GPU, where torch rounds what convolutions read to 11 bits otherwise.
 
-    The setting is torch's for the whole process, so it is put back.
+    The settings are torch's for the whole process, so they are put back. Who has set them in the way that is
+    new in torch 2.9 keeps them as they are: torch refuses to mix both ways.
     """
     if device.type != "cuda":
         yield
         return
-    if hasattr(torch.backends.cudnn, "conv"):  # torch 2.9 and later
-        holders, name, exact = (
-            (torch.backends.cudnn.conv, torch.backends.cuda.matmul),
-            "fp32_precision",
-            "ieee",
-        )
-    else:
-        holders, name, exact = (torch.backends.cudnn, torch.backends.cuda.matmul), "allow_tf32", False
-    before = [getattr(holder, name) for holder in holders]
     try:
-        for holder in holders:
-            setattr(holder, name, exact)
+        before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    except RuntimeError:
+        yield
+        return
+    try:
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
         yield
     finally:
-        for holder, value in zip(holders, before, strict=True):
-            setattr(holder, name, value)
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
