@@ -24,7 +24,10 @@ ARGUMENTS = {
     "params_file": (str(PACKAGE_SHARE / "config" / "headpose.yaml"), "Parameters of the node, a YAML file."),
     "device": ("", "Where the network runs: auto, cpu, cuda or cuda:<n>; empty: as in params_file."),
     "checkpoint": ("", "Weights, a .safetensors file; empty: as in params_file."),
-    "tf_prefix": ("", "Put before the names of TF frames; one for each camera. Empty: as in params_file."),
+    "tf_prefix": (
+        "",
+        "Put before the names of TF frames; auto: namespace and name of the node. Empty: as in params_file.",
+    ),
     "autostart": (
         "",
         "false: stay unconfigured, a lifecycle manager does the rest; true: configure and activate at once; "

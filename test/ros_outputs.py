@@ -87,7 +87,7 @@ def assert_outputs_agree(found: dict[str, Any], camera: CameraModel, image_bgr: 
     """
     faces = found["headpose/faces"]
     header = faces.header
-    transforms = {t.child_frame_id: t for t in found["/tf"].transforms}
+    transforms = {t.child_frame_id.rpartition("/")[2]: t for t in found["/tf"].transforms}
     slots = sorted(head.slot for head in faces.heads)
     assert sorted(transforms) == [f"face_{k}" for k in slots] + [f"gaze_{k}" for k in slots]
     assert all(transform.header == header for transform in transforms.values())

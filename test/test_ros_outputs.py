@@ -69,6 +69,7 @@ def test_tf_can_be_turned_off_and_then_does_not_keep_the_node_awake(rig: Rig) ->
     robot = rig.robot
     messages = robot.listen("/tf", TFMessage)
     assert robot.spin_until(lambda: messages, sending=True)
+    assert messages[-1].transforms[0].child_frame_id == "shared/face_0", "the namespace by default"
     assert rig.set(publish_tf=False) == []
     assert rig.idle()
     assert rig.set(publish_tf=True, tf_prefix="robot1/") == []

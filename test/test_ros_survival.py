@@ -86,7 +86,7 @@ def test_signals_end_the_node_cleanly(
 
 @pytest.mark.fault(
     "two cameras, two nodes on one machine",
-    "each answers its own camera; with a `tf_prefix` they share no frame",
+    "each answers its own camera; they share no frame, without any parameter",
 )
 def test_two_nodes_serve_two_cameras(start: Start, stand_in: Path) -> None:
     context = rclpy.Context()
@@ -95,7 +95,7 @@ def test_two_nodes_serve_two_cameras(start: Start, stand_in: Path) -> None:
     try:
         answers, transforms = {}, {}
         for side, robot in robots.items():
-            start(NODE, namespace=f"/{side}", tf_prefix=f"{side}_", **stand_in_options(stand_in))
+            start(NODE, namespace=f"/{side}", **stand_in_options(stand_in))
             robot.frame_id = f"{side}_camera"
             answers[side] = robot.listen("headpose/faces", HeadPoseArray)
             transforms[side] = robot.listen("/tf", TFMessage)
@@ -114,7 +114,7 @@ def test_two_nodes_serve_two_cameras(start: Start, stand_in: Path) -> None:
         tree = {(t.header.frame_id, t.child_frame_id) for m in transforms["left"] for t in m.transforms}
         for side in robots:
             children = {child for parent, child in tree if parent == f"{side}_camera"}
-            assert children == {f"{side}_{kind}_{slot}" for kind in ("face", "gaze") for slot in (0, 1)}
+            assert children == {f"{side}/{kind}_{slot}" for kind in ("face", "gaze") for slot in (0, 1)}
             assert {message.header.frame_id for message in answers[side]} == {f"{side}_camera"}
     finally:
         for robot in robots.values():

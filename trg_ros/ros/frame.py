@@ -30,6 +30,15 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """Heads as they should be some time after their image. Only their poses and covariances mean anything."""
+
+    header: Header
+    """The time that the poses are for, and the camera's frame."""
+    heads: Sequence[TrackedHead]
+
+
+@dataclass(frozen=True)
 class FrameResult:
     """What one image gave; the one input of every output."""
 
@@ -46,3 +55,10 @@ class FrameResult:
     """`heads` as they were measured, before any smoothing."""
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     """Runs since the image arrived."""
+    prediction: Prediction | None = None
+    """None: nobody asked for one, or there was nothing to gain."""
+
+    @property
+    def latest(self) -> Prediction:
+        """The newest that is known about where the heads are, and for when: the prediction or the image."""
+        return self.prediction or Prediction(self.header, self.heads)

@@ -156,7 +156,10 @@ class HriOutput:
             self._publish_face(face, tracked.head, result)
         stamped = bool(result.header.stamp.sec or result.header.stamp.nanosec)
         if result.heads and result.header.frame_id and stamped:
-            self._broadcaster.sendTransform(transforms(result, settings.tf_prefix, names))
+            # Ids are unique already, and libhri looks for exactly these names.
+            prefix = "" if settings.tf_prefix == "auto" else settings.tf_prefix
+            latest = result.latest
+            self._broadcaster.sendTransform(transforms(latest.heads, latest.header, prefix, names))
         self._tracked.publish(self._messages.IdsList(header=result.header, ids=names))
         for identity, face in list(self._faces.items()):
             if not 0 <= stamp_s - face.seen_s <= _KEEP_S:

@@ -92,15 +92,27 @@ def _head_pose(tracked: TrackedHead, with_landmarks: bool) -> HeadPose:
     return message
 
 
+def frame_prefix(wanted: str, node_name: str) -> str:
+    """What stands before the names of a node's frames: two nodes never share one, whatever they are called.
+
+    :param wanted: the parameter `tf_prefix`; "auto" takes it from the node's name.
+    :param node_name: fully qualified: /left/headpose gives left/, /headpose nothing, /driver driver/.
+    """
+    if wanted != "auto":
+        return wanted
+    *namespace, name = node_name.strip("/").split("/")
+    return "".join(f"{part}/" for part in (namespace if name == "headpose" else [*namespace, name]))
+
+
 def transforms(
-    result: FrameResult, prefix: str, names: Sequence[object] | None = None
+    heads: Sequence[TrackedHead], header: Header, prefix: str, names: Sequence[object] | None = None
 ) -> list[TransformStamped]:
     """camera -> face_<slot> (REP 155) and gaze_<slot> (same origin, optical axes, z out of the face).
 
     :param names: of the heads, instead of their slots.
     """
     stamped = []
-    for index, tracked in enumerate(result.heads):
+    for index, tracked in enumerate(heads):
         key = tracked.slot if names is None else names[index]
         camera_T_face = np.asarray(tracked.head.camera_T_face, dtype=np.float64)
         camera_T_gaze = camera_T_face.copy()
@@ -110,7 +122,7 @@ def transforms(
             translation = Vector3(x=pose.position.x, y=pose.position.y, z=pose.position.z)
             stamped.append(
                 TransformStamped(
-                    header=result.header,
+                    header=header,
                     child_frame_id=f"{prefix}{name}_{key}",
                     transform=Transform(translation=translation, rotation=pose.orientation),
                 )

@@ -58,6 +58,14 @@ class Settings(ParameterTable):
         "~/faces_raw stays as measured.",
         live=True,
     )
+    latency_compensation: float = parameter(
+        0.0,
+        "Predict poses and transforms to the moment when they're published, at most this many seconds "
+        "after their image; they are stamped with that time. Needs `smoothing`. 0: off.",
+        low=0.0,
+        high=0.5,
+        live=True,
+    )
     filtering_frame: str = parameter(
         "",
         "Smooth in this TF frame, which stands still (odom, map), if the camera moves; empty: in the "
@@ -109,7 +117,11 @@ class Settings(ParameterTable):
         live=True,
     )
     tf_prefix: str = parameter(
-        "", "Put before the names of the frames face_<k> and gaze_<k>.", pattern="[A-Za-z0-9_./-]*", live=True
+        "auto",
+        "Put before the names of the frames face_<k> and gaze_<k>. auto: the node's full name without "
+        "`headpose` at its end, so nothing for /headpose and `left/` for /left/headpose; empty: nothing.",
+        pattern="[A-Za-z0-9_./-]*",
+        live=True,
     )
     publish_hri: bool = parameter(
         True, "Publish /humans/faces/... (REP 155) if hri_msgs is installed, to whoever listens.", live=True

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from trg_ros.errors import CameraError, TrgRosError
 from trg_ros.ros.boxes import boxes_from_message
 from trg_ros.ros.conversions import compressed_to_bgr, image_to_bgr
-from trg_ros.ros.frame import Frame, FrameResult
+from trg_ros.ros.frame import Frame, FrameResult, Prediction
 from trg_ros.ros.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -74,8 +74,10 @@ class Pipeline:
             self._refuse(str(error))
             self.log.warn("image", f"image skipped: {error}")
             return
-        self.outputs.publish(result, settings)
         stamped = bool(result.header.stamp.sec or result.header.stamp.nanosec)
+        if stamped and settings.latency_compensation > 0.0:
+            result = replace(result, prediction=self._predict(result, stamp_s, settings.latency_compensation))
+        self.outputs.publish(result, settings)
         age_s = self.ros_time_s() - stamp_s if stamped else None
         stopwatch.lap("publishing")
         processing_s = stopwatch.total_s - stopwatch.laps_s["waiting"]
@@ -171,6 +173,19 @@ class Pipeline:
             raw,
             stopwatch,
         )
+
+    def _predict(self, result: FrameResult, stamp_s: float, limit_s: float) -> Prediction | None:
+        """The heads as they should be now, but at most `limit_s` after their image."""
+        age_s = self.ros_time_s() - stamp_s
+        if abs(age_s) > _GAP_S:
+            self.log.warn(
+                "clock",
+                f"images are {age_s:.1f} s old by this node's clock, so poses are not predicted: play bags "
+                "with --clock and set use_sim_time, or let the camera driver stamp its images in ROS time",
+            )
+            return None
+        self.log.settled("clock")
+        return self.smoothing.ahead(result.heads, result.header, min(age_s, limit_s))
 
     def _explain(self, header: Header, intrinsics: Intrinsics) -> None:
         if intrinsics.warning:

@@ -22,6 +22,7 @@ from trg_ros.ros.frame import FrameResult
 from trg_ros.ros.hri import HriOutput
 from trg_ros.ros.markers import FaceMarkers
 from trg_ros.ros.messages import (
+    frame_prefix,
     head_pose_array,
     landmark_cloud,
     pose_stamped,
@@ -114,10 +115,11 @@ class _PosesOutput:
         return any(publisher.get_subscription_count() > 0 for publisher in self._publishers)
 
     def publish(self, result: FrameResult, settings: Settings) -> None:
-        for tracked in result.heads:
+        latest = result.latest
+        for tracked in latest.heads:
             publisher = self._publishers[tracked.slot]
             if publisher.get_subscription_count() > 0:
-                publisher.publish(self._build(result.header, tracked))
+                publisher.publish(self._build(latest.header, tracked))
 
     def clear(self) -> None:
         pass
@@ -126,17 +128,20 @@ class _PosesOutput:
 class _TransformsOutput:
     """/tf, whoever of its many listeners it may be for. A transform that can't be right is not sent."""
 
-    def __init__(self, broadcaster: TransformBroadcaster) -> None:
+    def __init__(self, broadcaster: TransformBroadcaster, node_name: str) -> None:
         self._broadcaster = broadcaster
+        self._node_name = node_name
 
     def wanted(self, settings: Settings) -> bool:
         return settings.publish_tf and self._broadcaster.pub_tf.get_subscription_count() > 0
 
     def publish(self, result: FrameResult, settings: Settings) -> None:
-        stamp = result.header.stamp
+        latest = result.latest
+        stamp = latest.header.stamp
         # tf2 ignores a second transform with the same stamp: with zeros the first would stay for ever.
-        if result.heads and result.header.frame_id and (stamp.sec or stamp.nanosec):
-            self._broadcaster.sendTransform(transforms(result, settings.tf_prefix))
+        if latest.heads and latest.header.frame_id and (stamp.sec or stamp.nanosec):
+            prefix = frame_prefix(settings.tf_prefix, self._node_name)
+            self._broadcaster.sendTransform(transforms(latest.heads, latest.header, prefix))
 
     def clear(self) -> None:
         pass
@@ -178,7 +183,7 @@ class Outputs:
             "faces": _FacesOutput(self._create(HeadPoseArray, "~/faces")),
             "poses": _PosesOutput(poses, pose_stamped),
             "poses_with_covariance": _PosesOutput(uncertain, pose_with_covariance_stamped),
-            "tf": _TransformsOutput(self._broadcaster),
+            "tf": _TransformsOutput(self._broadcaster, node.get_fully_qualified_name()),
             "faces_raw": _RawFacesOutput(self._create(HeadPoseArray, "~/faces_raw")),
             "landmarks": _MarkersOutput(self._create(MarkerArray, "~/landmarks"), triangles),
             "landmark_cloud": _CloudOutput(self._create(PointCloud2, "~/landmark_cloud")),

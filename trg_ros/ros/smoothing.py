@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import tf2_ros
+from builtin_interfaces.msg import Time as TimeMessage
 from rclpy.duration import Duration
 from rclpy.time import Time
+from std_msgs.msg import Header
 
 from trg_ros.errors import InputError
 from trg_ros.filtering import PoseSmoother
 from trg_ros.geometry import make_transform, matrix_from_quaternion_xyzw
+from trg_ros.ros.frame import Prediction
 
 if TYPE_CHECKING:
+    from geometry_msgs.msg import TransformStamped
     from rclpy.node import Node
-    from std_msgs.msg import Header
 
     from trg_ros.camera import CameraModel
     from trg_ros.ros.log import ThrottledLog
@@ -33,6 +36,9 @@ class CameraMotion(Protocol):
 
     def fixed_T_camera(self, header: Header) -> npt.NDArray[np.float64]:
         """(4, 4) at the time of an image. Raises InputError if nobody tells."""
+
+    def known_until_ns(self, frame_id: str) -> int:
+        """The last time for which it knows that. Raises InputError."""
 
 
 class FixedFrame:
@@ -55,20 +61,24 @@ class FixedFrame:
         self._failure = tf2.TransformException
 
     def fixed_T_camera(self, header: Header) -> npt.NDArray[np.float64]:
-        try:
-            stamped = self._buffer.lookup_transform(
-                self._frame, header.frame_id, Time.from_msg(header.stamp), Duration(seconds=_WAIT_S)
-            )
-        except self._failure as error:
-            raise InputError(
-                f"no transform from {header.frame_id} to filtering_frame {self._frame}: {error}; poses are "
-                "not smoothed meanwhile"
-            ) from error
+        stamped = self._look_up(header.frame_id, Time.from_msg(header.stamp), _WAIT_S)
         rotation, translation = stamped.transform.rotation, stamped.transform.translation
         return make_transform(
             matrix_from_quaternion_xyzw(np.array([rotation.x, rotation.y, rotation.z, rotation.w])),
             np.array([translation.x, translation.y, translation.z]),
         )
+
+    def known_until_ns(self, frame_id: str) -> int:
+        return _nanoseconds(self._look_up(frame_id, Time(), 0.0).header)  # time zero: the newest there is
+
+    def _look_up(self, frame_id: str, time: Time, wait_s: float) -> TransformStamped:
+        try:
+            return self._buffer.lookup_transform(self._frame, frame_id, time, Duration(seconds=wait_s))
+        except self._failure as error:
+            raise InputError(
+                f"no transform from {frame_id} to filtering_frame {self._frame}: {error}; poses are not "
+                "smoothed meanwhile"
+            ) from error
 
     def close(self) -> None:
         """Stop listening."""
@@ -83,6 +93,8 @@ class Smoothing:
         self._motion = motion
         self._log = log
         self._smoother = PoseSmoother()
+        self._smoothed = False  # the heads of the last image
+        self._predicted_ns = 0  # the last moment that was predicted
 
     def apply(
         self,
@@ -93,6 +105,7 @@ class Smoothing:
         settings: Settings,
     ) -> Sequence[TrackedHead]:
         """The heads as they should be published."""
+        self._smoothed = False
         if not settings.smoothing:
             self.reset()
             return heads
@@ -104,8 +117,38 @@ class Smoothing:
                 self._log.warn("filtering_frame", str(error))
                 return heads
             self._log.settled("filtering_frame")
+        self._smoothed = True
         return self._smoother.update(heads, camera, stamp_s, fixed_T_camera)
+
+    def ahead(self, heads: Sequence[TrackedHead], header: Header, step_s: float) -> Prediction | None:
+        """What `apply` just returned, `step_s` after its image; None where nothing can be said.
+
+        Not further than TF knows where a camera that moves is. No moment is predicted twice, for tf2 ignores
+        a second transform with the same stamp (and /clock may tick more slowly than the camera).
+        """
+        if not self._smoothed or not heads:
+            return None
+        image_ns, fixed_T_camera = _nanoseconds(header), None
+        then_ns = image_ns + round(1e9 * step_s)
+        try:
+            if self._motion is not None:
+                then_ns = min(then_ns, self._motion.known_until_ns(header.frame_id))
+            if then_ns <= max(image_ns, self._predicted_ns):
+                return None
+            seconds, nanoseconds = divmod(then_ns, 1_000_000_000)
+            then = Header(stamp=TimeMessage(sec=seconds, nanosec=nanoseconds), frame_id=header.frame_id)
+            if self._motion is not None:
+                fixed_T_camera = self._motion.fixed_T_camera(then)
+        except InputError:  # the transform of the image was there, so it is about this one only
+            return None
+        self._predicted_ns = then_ns
+        return Prediction(then, self._smoother.ahead(heads, 1e-9 * (then_ns - image_ns), fixed_T_camera))
 
     def reset(self) -> None:
         """Start afresh with the next image."""
         self._smoother.reset()
+        self._predicted_ns = 0
+
+
+def _nanoseconds(header: Header) -> int:
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
