@@ -273,6 +273,7 @@ def test_the_next_look_faces_the_head_and_stands_upright(degrees):
     windows = CropWindows.from_landmarks68(np.stack([leaning, straight]), up)
     seen = windows.camera_R_virtual.transpose(0, 2, 1) @ up[..., None]
     np.testing.assert_allclose(seen[..., 0], np.tile([0.0, -1.0, 0.0], (2, 1)), atol=1e-9)
+    np.testing.assert_allclose(np.linalg.det(windows.camera_R_virtual), 1, atol=1e-9)
     np.testing.assert_allclose(windows.normalised[0], windows.normalised[1], atol=1e-6)
     assert np.abs(windows.center).max() < 0.1 * windows.size.min()
 

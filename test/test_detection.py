@@ -14,6 +14,7 @@ from trg_ros.detection import (
     Detections,
     LibFaceDetection,
     OpenCVYuNet,
+    ReducingDetector,
     make_detector,
     trg_boxes_from_face_boxes,
 )
@@ -54,6 +55,27 @@ def test_boxes_are_scaled_back(astronaut_bgr, detector):
     large = cv2.resize(astronaut_bgr, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     small, big = detector.detect(astronaut_bgr), detector.detect(large)
     assert np.abs((small.boxes + 0.5) * 3 - (big.boxes + 0.5)).max() < 3 * 512 / 320 * 2
+
+
+class _Says(ReducingDetector):
+    """Three faces, worst first, at the same places of whatever image it gets; and how large that was."""
+
+    boxes = np.array([[9, 9, 19, 29], [0, 0, 39, 23], [4.5, 2, 14.5, 12]], np.float32)
+    scores = np.array([0.5, 0.7, 0.9], np.float32)
+
+    def _detect(self, image_bgr):
+        self.size = image_bgr.shape[1::-1]
+        return Detections(self.boxes, self.scores, self.boxes[:, None, :2] + np.zeros((5, 2), np.float32))
+
+
+def test_faces_of_the_reduced_image_are_scaled_back_exactly_best_first_and_weak_ones_left_out():
+    """Of a 100 x 60 image reduced to 40 x 24: an edge stays an edge, 0 px there is 0.75 px here."""
+    detector = _Says(40, 0.6)
+    found = detector.detect(np.zeros((60, 100, 3), np.uint8))
+    assert detector.size == (40, 24)
+    np.testing.assert_allclose(found.scores, [0.9, 0.7])
+    np.testing.assert_allclose(found.boxes, [[12, 5.75, 37, 30.75], [0.75, 0.75, 98.25, 58.25]])
+    np.testing.assert_allclose(found.keypoints, np.repeat(found.boxes[:, None, :2], 5, axis=1))
 
 
 def test_padded_rows_and_flipped_channels(astronaut_bgr, detector):

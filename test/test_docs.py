@@ -1,4 +1,4 @@
-"""What README, docs and CONTRIBUTING say is so: generated tables, command lines, files and tests that they name."""
+"""README, docs and CONTRIBUTING name only what there is: commands, options, files and tests."""
 
 import re
 import shlex

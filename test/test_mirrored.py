@@ -28,6 +28,10 @@ def test_the_mirror_image_has_the_mirrored_pose(checkpoint: Checkpoint, count: i
     seen = backend.infer(crops, boxes)
     reflected = backend.infer(crops[:, :, ::-1], boxes * np.float32([-1, 1, 1]))
     assert len(seen) == count
+    flip = checkpoint.topology.flip[checkpoint.topology.landmarks68]
+    flip68 = [checkpoint.topology.landmarks68.tolist().index(other) for other in flip]
+    other_side = (reflected.landmarks68_crop * [-1, 1])[:, flip68]
+    np.testing.assert_allclose(other_side, seen.landmarks68_crop, atol=1e-5)
     np.testing.assert_allclose(F @ reflected.rotation @ F, seen.rotation, atol=1e-5)
     np.testing.assert_allclose(reflected.translation @ F, seen.translation, atol=1e-5)
     np.testing.assert_allclose(np.linalg.det(seen.rotation), 1, atol=1e-5)

@@ -8,11 +8,12 @@ import pytest
 from discs import DiscBackend, DiscDetector, checkpoint, draw
 
 from trg_ros.camera import CameraModel
-from trg_ros.crop import CropWindows
+from trg_ros.crop import CropWindows, square_box
+from trg_ros.detection import Detections
 from trg_ros.errors import DetectorError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.matching import carried
-from trg_ros.searching import BackgroundSearcher
+from trg_ros.searching import BackgroundSearcher, find_faces
 from trg_ros.tracking import HeadTracker
 
 CAMERA = CameraModel.pinhole(500, 500, 319.5, 239.5, 640, 480)
@@ -65,6 +66,23 @@ def world():
 
 def ids(heads):
     return [tracked.id for tracked in heads]
+
+
+def test_a_face_keeps_its_score_where_the_lens_sees_nothing_of_another():
+    camera = CameraModel.pinhole(600, 610, 310, 250, 640, 480, [-0.3, 0.0, 0.0, 0.0, 0.0])
+    seen = [[200, 150, 300, 250], [260, 250, 360, 350]]
+
+    class ThreeFaces(DiscDetector):
+        def detect(self, image_bgr):
+            boxes = np.array([seen[0], [1e6, 0, 2e6, 10], seen[1]], np.float32)
+            return Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32))
+
+    estimator = HeadPoseEstimator(checkpoint(), DiscBackend(), ThreeFaces())
+    image = draw(camera, np.zeros((0, 3)))
+    found = find_faces(estimator, image, camera, 4.5)
+    assert found.stamp_s == 4.5 and found.scores == pytest.approx([0.9, 0.7])
+    expected = CropWindows.from_boxes(camera, square_box(np.array(seen), 1.4))
+    np.testing.assert_allclose(found.windows.normalised, expected.normalised, rtol=1e-5)
 
 
 def test_known_heads_are_followed_while_faces_are_searched(world):

@@ -115,6 +115,27 @@ def test_video_stamps_come_from_the_container(tmp_path, name, codec):
     assert frames[0].image_bgr.shape == (48, 64, 3)
 
 
+def test_video_stamps_count_from_the_first_frame_and_never_stand_still(tmp_path, monkeypatch):
+    """A container that begins at 7 s, says one stamp twice and one that is none."""
+    path = write_video(tmp_path / "v.avi", frames=6, codec="MJPG")
+    stamps_s = iter([7.0, 7.2, 7.2, np.nan, 8.0, 3.0])
+
+    open_capture = cv2.VideoCapture
+
+    class Stamped:
+        def __init__(self, *arguments):
+            self._capture = open_capture(*arguments)
+
+        def get(self, what):
+            return 1000 * next(stamps_s) if what == cv2.CAP_PROP_POS_MSEC else self._capture.get(what)
+
+        def __getattr__(self, name):
+            return getattr(self._capture, name)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Stamped)
+    assert [frame.stamp_s for frame in frames_of(path)] == pytest.approx([0, 0.2, 0.3, 0.4, 1.0, 1.1])
+
+
 def test_video_loop_never_goes_back_in_time(tmp_path):
     path = write_video(tmp_path / "v.mp4", frames=5, fps=10.0)
     with open_source(path, loop=True) as source:
