@@ -7,12 +7,15 @@ PnP would simply give back. So the image points are those of the network's 2D he
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trg_ros.backends import Backend, NetworkResult
+from trg_ros.backends.protocol import Crops, Cutter
+from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
 from trg_ros.geometry import make_transform
 
@@ -81,7 +84,12 @@ class PnPBackend:
         """Where the network runs."""
         return self._backend.device
 
-    def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
+    @property
+    def cutter(self) -> Callable[[NDArray[np.uint8], CameraModel], Cutter] | None:
+        """How the network's own back end cuts crops, if it does."""
+        return getattr(self._backend, "cutter", None)
+
+    def infer(self, crops_rgb: Crops, boxes: NDArray[np.float32]) -> NetworkResult:
         """As `Backend.infer`."""
         result = self._backend.infer(crops_rgb, boxes)
         rotation, translation = result.rotation.copy(), result.translation.copy()

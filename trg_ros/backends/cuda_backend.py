@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from trg_ros.backends.cuda_crops import DeviceFrame
 from trg_ros.backends.cuda_graphs import SIZES, FixedBatches, is_out_of_memory
 from trg_ros.backends.cuda_network import PackedNetwork, unpacked
 from trg_ros.backends.cuda_probe import disagreement, probe
-from trg_ros.backends.protocol import Backend, NetworkResult, joined
+from trg_ros.backends.protocol import Backend, Crops, Cutter, NetworkResult, joined
 from trg_ros.backends.torch_backend import TorchBackend, without_tf32
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint
@@ -31,8 +31,6 @@ from trg_ros.errors import DeviceError
 from trg_ros.model.deploy import DeployedTRG
 
 logger = logging.getLogger(__name__)
-
-Crops = NDArray[np.uint8] | Tensor
 
 #: A crop may differ from the CPU's by that many grey levels; a few samples, at its edges, by more.
 _MAX_GREY_LEVELS, _MAX_OUTLIERS = 2, 0.01
@@ -98,7 +96,7 @@ class CudaBackend:
                 rows = self._exact.run(crops_rgb, boxes)
         return unpacked(rows, self._decode)
 
-    def cutter(self, image_bgr: NDArray[np.uint8], camera: CameraModel) -> Callable[[CropWindows], Crops]:
+    def cutter(self, image_bgr: NDArray[np.uint8], camera: CameraModel) -> Cutter:
         """Uploads an image (H, W, 3); what comes back cuts windows of it: crops for :meth:`infer`, RGB."""
         on_cpu = functools.partial(_cut_on_cpu, image_bgr, camera, self._size)
         if not self._crops_work:

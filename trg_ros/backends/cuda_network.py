@@ -28,7 +28,7 @@ class PackedNetwork(nn.Module):
         super().__init__()
         self.features, self.refinement = deployed.features, deployed.refinement
         if half:
-            self.features.backbone = _Half(self.features.backbone)
+            self.features.backbone = _Half(self.features.backbone)  # type: ignore[assignment]
             self.features.upsamplers.half()
             self.features.heatmap_head.half()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -6,6 +6,8 @@ them as steadily as photographs, while noise would make any two precisions disag
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +56,7 @@ def _most(name: str, result: NetworkResult, expected: NetworkResult) -> float:
 
 def _face(random: np.random.Generator) -> NDArray[np.uint8]:
     """A face in the middle of a window, RGB."""
-    image = np.full((_SIDE, _SIDE, 3), random.integers(30, 200, 3), np.uint8)
+    image: NDArray[Any] = np.full((_SIDE, _SIDE, 3), random.integers(30, 200, 3), np.uint8)
     skin = tuple(random.uniform((150, 100, 80), (235, 180, 150)).tolist())
     dark, shadow = _times(skin, 0.35), _times(skin, 0.85)
     cv2.ellipse(image, (128, 120), (62, 88), 0, 0, 360, dark, -1, cv2.LINE_AA)
@@ -66,7 +68,9 @@ def _face(random: np.random.Generator) -> NDArray[np.uint8]:
     cv2.line(image, (128, 112), (125, 142), shadow, 4, cv2.LINE_AA)
     cv2.ellipse(image, (128, 146), (10, 6), 0, 0, 180, dark, 2, cv2.LINE_AA)
     cv2.ellipse(image, (128, 171), (20, 7), 0, 0, 360, (170, 70, 80), -1, cv2.LINE_AA)
-    turn = cv2.getRotationMatrix2D((128, 128), random.uniform(-15, 15), random.uniform(0.85, 1.1))
+    turn: NDArray[Any] = cv2.getRotationMatrix2D(
+        (128, 128), random.uniform(-15, 15), random.uniform(0.85, 1.1)
+    )
     turn[:, 2] += random.uniform(-12, 12, 2)
     image = cv2.warpAffine(image, turn, (_SIDE, _SIDE), borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(cv2.GaussianBlur(image, (0, 0), 2.5), np.uint8)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from trg_ros.backends.protocol import Backend, NetworkResult, joined
+from trg_ros.backends.protocol import Backend, Crops, NetworkResult, joined
 from trg_ros.errors import DeviceError
 
 _LOG = logging.getLogger(__name__)
@@ -20,9 +20,7 @@ class BatchLimit:
     def __init__(self) -> None:
         self._most: int | None = None
 
-    def infer(
-        self, backend: Backend, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]
-    ) -> NetworkResult:
+    def infer(self, backend: Backend, crops_rgb: Crops, boxes: NDArray[np.float32]) -> NetworkResult:
         """As :meth:`Backend.infer`, in as many batches as it takes.
 
         :raises DeviceError: if there is no memory for a single face.

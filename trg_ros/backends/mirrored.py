@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from trg_ros.backends.protocol import Backend, NetworkResult
+from trg_ros.backends.protocol import Backend, Crops, NetworkResult
 from trg_ros.geometry import nearest_rotation
 from trg_ros.model.topology import Topology
 
@@ -36,11 +36,12 @@ class MirroredBackend:
         """Where it runs."""
         return self._backend.device
 
-    def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
+    def infer(self, crops_rgb: Crops, boxes: NDArray[np.float32]) -> NetworkResult:
         """As :meth:`Backend.infer`, at twice the number of crops."""
         count = len(crops_rgb)
-        crops = np.concatenate([crops_rgb, crops_rgb[:, :, ::-1]])
-        both = self._backend.infer(crops, np.concatenate([boxes, boxes * _MIRROR.diagonal()]))
+        both = self._backend.infer(
+            _with_mirror_images(crops_rgb), np.concatenate([boxes, boxes * _MIRROR.diagonal()])
+        )
         plain, mirrored = both[:count], both[count:]
         rotation = plain.rotation + _MIRROR @ mirrored.rotation @ _MIRROR
         landmarks68 = plain.landmarks68_crop + (mirrored.landmarks68_crop * [-1, 1])[:, self._flip68]
@@ -50,6 +51,14 @@ class MirroredBackend:
             translation=(0.5 * (plain.translation + mirrored.translation @ _MIRROR)).astype(np.float32),
             landmarks68_crop=(0.5 * landmarks68).astype(np.float32),
         )
+
+
+def _with_mirror_images(crops: Crops) -> Crops:
+    if isinstance(crops, np.ndarray):
+        return np.concatenate([crops, crops[:, :, ::-1]])
+    import torch
+
+    return torch.cat([crops, crops.flip(2)])
 
 
 def mirrored(backend: Backend, topology: Topology) -> Backend:

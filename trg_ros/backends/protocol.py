@@ -5,12 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from trg_ros.crop import CropWindows
+
 Decoder = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+#: (N, S, S, 3) uint8 RGB: an array, or a torch tensor where the back end runs that has cut them.
+Crops: TypeAlias = Any
+Cutter: TypeAlias = "Callable[[CropWindows], Crops]"
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,11 @@ def joined(parts: Sequence[NetworkResult]) -> NetworkResult:
 
 
 class Backend(Protocol):
-    """Runs one checkpoint on one device."""
+    """Runs one checkpoint on one device.
+
+    A back end may cut the crops itself, where it runs; then it has a method ``cutter(image_bgr, camera)``,
+    which takes an image (H, W, 3) uint8 and returns a :data:`Cutter` of its windows.
+    """
 
     @property
     def name(self) -> str:
@@ -82,9 +92,9 @@ class Backend(Protocol):
     def device(self) -> str:
         """Where it runs, for people: "cpu", "cuda:0", ..."""
 
-    def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
+    def infer(self, crops_rgb: Crops, boxes: NDArray[np.float32]) -> NetworkResult:
         """Estimate heads.
 
-        :param crops_rgb: (N, S, S, 3) uint8, N >= 1.
+        :param crops_rgb: (N, S, S, 3) uint8, N >= 1; an array, or what the back end itself has cut.
         :param boxes: (N, 3) float32, centre x, centre y and side of each crop on the normalised image plane.
         """

@@ -14,7 +14,7 @@ from trg_ros.errors import DeviceError, InputError
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "torch", "openvino", "openvino-bf16")
+BACKENDS = ("auto", "torch", "openvino", "openvino-bf16", "cuda")
 
 
 #: The libraries of the drivers of GPUs that torch calls "cuda": NVIDIA's, and AMD's kernel interface.
@@ -71,7 +71,7 @@ def make_backend(
 ) -> Backend:
     """The back end for a checkpoint.
 
-    :param backend: one of ``BACKENDS``. "auto": on a GPU torch; on the CPU OpenVINO in fp32 if it is
+    :param backend: one of ``BACKENDS``. "auto": on a GPU "cuda"; on the CPU OpenVINO in fp32 if it is
         installed, else torch. "openvino-bf16" has to be asked for: it is faster, but turns some heads by a
         degree.
     :param threads: CPU threads of the network; None: the back end's own choice.
@@ -84,11 +84,13 @@ def make_backend(
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}: it must be at least 1")
     chosen = resolve_device(device)
-    if backend == "torch" or (backend == "auto" and (chosen != "cpu" or not openvino_installed())):
+    if backend == "cuda" or (backend == "auto" and chosen != "cpu"):
+        return _cuda_backend(checkpoint, chosen, threads)
+    if backend == "torch" or (backend == "auto" and not openvino_installed()):
         return _torch_backend(checkpoint, chosen, threads)
     if chosen != "cpu":
         raise DeviceError(
-            f"backend {backend!r} runs on the CPU only: use device 'cpu', or backend torch or auto"
+            f"backend {backend!r} runs on the CPU only: use device 'cpu', or backend cuda, torch or auto"
         )
     try:
         return OpenVINOBackend(checkpoint, "bf16" if backend == "openvino-bf16" else "fp32", threads)
@@ -105,3 +107,13 @@ def _torch_backend(checkpoint: Checkpoint, device: str, threads: int | None) -> 
     from trg_ros.backends.torch_backend import TorchBackend
 
     return TorchBackend(checkpoint, torch.device(device), threads)
+
+
+def _cuda_backend(checkpoint: Checkpoint, device: str, threads: int | None) -> Backend:
+    if device == "cpu":
+        raise DeviceError("backend 'cuda' runs on a GPU only: use device 'cuda', or backend auto")
+    import torch
+
+    from trg_ros.backends.cuda_backend import make_cuda_backend
+
+    return make_cuda_backend(checkpoint, torch.device(device), threads)
