@@ -1,4 +1,4 @@
-"""Long hair over a face, as an augmentation: what the renderer's hair never does, people's does all the time.
+"""Long hair or a scarf around a face, as an augmentation: what rendered heads lack and people have.
 
 Curtains fall from a parting over temples and cheeks, in front of ears, neck and shoulders; fringes over the
 brows; strands across the face. Layers are drawn once around a frontal face and fitted to any face that is
@@ -11,6 +11,7 @@ import numpy as np
 SIDE = 192  # pixels of a layer
 _HALF_M = 0.24  # a layer shows so many metres around the middle of the frontal face
 _MAX_TURN_DEGREES = 50.0
+_SCARVES = 0.15  # of all layers
 _SHIFT = 3  # fractional bits of OpenCV's coordinates
 _COLORS = np.array(
     [
@@ -57,6 +58,9 @@ def _draw(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A layer (SIDE, SIDE, 4) float32 around a face's (68, 2) px: premultiplied RGB 0..255, coverage 0..1."""
     layer = np.zeros((SIDE, SIDE, 4), np.float32)
     face = face + rng.normal(0, 1.5, 2)
+    if rng.random() < _SCARVES:
+        _scarf(layer, face, rng)
+        return layer
     color = _COLORS[rng.choice(len(_COLORS), p=_SHARES)] * rng.uniform(0.75, 1.25)
     color = np.clip(color * rng.uniform(0.94, 1.06, 3), 0, 255)
     softness = rng.uniform(0.6, 2.0)
@@ -182,6 +186,27 @@ def _fringe(
     coverage = _filled(np.concatenate([edge, [top + [width, 0], top - [width, 0]]]), softness)
     tones = cv2.GaussianBlur(rng.normal(0, 1, (1, SIDE)).astype(np.float32), (0, 0), 1.0)
     _over(layer, np.clip(0.9 * color * (1 + 0.25 * tones[..., None]), 0, 255), coverage)
+
+
+def _scarf(layer: np.ndarray, face: np.ndarray, rng: np.random.Generator) -> None:
+    """A headscarf or a hood: cloth of one colour around the face, from the forehead to under the chin."""
+    brow, mouth, middle = face[17:27].mean(axis=0), face[48:60].mean(axis=0), face[27:36].mean(axis=0)
+    height, width = mouth[1] - brow[1], 0.5 * (face[16, 0] - face[0, 0])
+    jaw = face[:17] + (middle - face[:17]) * rng.uniform(-0.12, 0.12)
+    jaw[6:11, 1] += rng.uniform(-0.1, 0.35) * height
+    angle = np.linspace(0.15, np.pi - 0.15, 7)[:, None]
+    arch = np.concatenate([np.cos(angle) * width * rng.uniform(0.8, 1.0), -np.sin(angle) * height], axis=1)
+    top = brow + arch * [1, rng.uniform(0.3, 0.95)]
+    opening = _filled(_smooth(np.concatenate([jaw, top, jaw[:1]]), 80), rng.uniform(0.6, 1.5))
+    around = width * rng.uniform(1.2, 1.7)
+    low = mouth[1] + height * rng.uniform(1.2, 3)
+    crown = np.array([[-1.3, 0], [-1, -0.75], [0, -1.0], [1, -0.75], [1.3, 0]]) * [around, 1.9 * height]
+    outline = np.concatenate([crown + brow, [[brow[0] + 1.7 * around, low], [brow[0] - 1.7 * around, low]]])
+    coverage = _filled(outline, 1.0) * (1 - opening)
+    folds = cv2.GaussianBlur(rng.normal(0, 1, (SIDE, SIDE)).astype(np.float32), (0, 0), 3, sigmaY=14)
+    shade = 1 - rng.uniform(0.2, 0.6) * cv2.GaussianBlur(opening, (0, 0), 5) + rng.uniform(0, 4) * folds
+    cloth = rng.uniform(10, 240, 3) if rng.random() < 0.5 else np.full(3, rng.uniform(10, 240))
+    _over(layer, np.clip(cloth * shade[..., None], 0, 255).astype(np.float32), coverage)
 
 
 def _over(layer: np.ndarray, color: np.ndarray, coverage: np.ndarray) -> None:
