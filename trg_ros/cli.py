@@ -1,6 +1,6 @@
 """`trg-headpose`: one subcommand per module of `trg_ros.commands`.
 
-A command's module has `HELP`, `add_arguments(parser)` and `main(args) -> int`. It is imported only when it is
+A command's module has `add_arguments(parser)` and `main(args) -> int`. It is imported only when it is
 the one that was asked for, so that `--help` needs neither torch nor a second of patience.
 """
 
@@ -22,16 +22,16 @@ _INTERRUPTED = 130
 
 _COMMANDS = {
     "run": "head poses of a photo, a folder of photos, a video or a webcam",
-    "info": "what a checkpoint is: architecture, conventions, licence, measured errors",
+    "info": "what a checkpoint is, how it was made, what it may be used for, how wrong it is",
     "import-release": "turn the paper's released weights into a checkpoint",
     "check-data": "check a downloaded data set and draw a sheet of its labels",
     "render": "render labelled heads for training",
     "train": "train a network, or go on training it",
-    "calibrate": "add learned, calibrated covariances to a checkpoint",
+    "calibrate": "add learned, calibrated covariances to a checkpoint; its poses stay as they are",
     "evaluate": "measure a checkpoint on a data set",
     "ablate": "train the paper's variants and compare them",
     "benchmark": "measure the speed on this machine",
-    "export": "write a checkpoint's network as ONNX",
+    "export": "write a checkpoint's network as ONNX, for any number of faces",
 }
 
 
@@ -79,12 +79,13 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     asked_for = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, summary in _COMMANDS.items():
         command = commands.add_parser(
-            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == asked_for:
-            module = import_module(_module(name))
-            command.description = f"{module.HELP[0].upper()}{module.HELP[1:]}."
-            module.add_arguments(command)
+            import_module(_module(name)).add_arguments(command)
     return parser
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from trg_ros.errors import InputError
 
-HELP = "train variants of the network and compare them"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)

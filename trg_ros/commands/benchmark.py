@@ -13,8 +13,6 @@ from typing import Any
 from trg_ros.benchmark.machine import describe_machine, load
 from trg_ros.errors import DetectorError, DeviceError, InputError
 
-HELP = "measure the speed on this machine"
-
 _FACES = [0, 1, 2, 4, 10, 32]
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from trg_ros.errors import InputError
 
-HELP = "add learned, calibrated covariances to a checkpoint; its poses stay as they are"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .safetensors file")

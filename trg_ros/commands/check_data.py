@@ -16,7 +16,6 @@ from trg_ros.detection import make_detector
 from trg_ros.errors import DatasetError, InputError
 from trg_ros.recording import write_image, writing_to
 
-HELP = "check a downloaded data set and draw a sheet of its labels"
 _SHOWN = 10
 
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from trg_ros.datasets.sample import HeadDataset
     from trg_ros.evaluation.rendered import HeldOutSet
 
-HELP = "measure a checkpoint on a data set"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

@@ -6,8 +6,6 @@ import argparse
 
 from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
 
-HELP = "write a checkpoint's network as ONNX, for any number of faces"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--onnx", metavar="FILE", required=True, help="the file to write")

@@ -4,8 +4,6 @@ import argparse
 
 from trg_ros.release_import import import_release
 
-HELP = "convert the weights of the paper's release"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("state_dict", metavar="STATE_DICT", help="the release's state_dict.bin")

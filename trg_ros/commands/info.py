@@ -7,8 +7,6 @@ from typing import Any
 
 from trg_ros.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
 
-HELP = "show what a checkpoint is, how it was made and what it may be used for"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

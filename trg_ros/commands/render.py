@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-HELP = "render labelled heads into a data set with a contact sheet"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--face-model", required=True, metavar="FILE", help="packed ICT-FaceKit model (.npz)")

@@ -29,8 +29,6 @@ from trg_ros.sources import Frame, Source, open_source
 if TYPE_CHECKING:
     from trg_ros.tracking import HeadTracker, TrackedHead
 
-HELP = "head poses of a photo, a folder of photos, a video or a webcam"
-
 _PHOTO_DETECTION_SIZE = 640
 _VIDEO_DETECTION_SIZE = 320
 _MAX_FACES = 64

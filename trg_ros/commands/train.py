@@ -8,8 +8,6 @@ from typing import Any
 
 from trg_ros.errors import InputError
 
-HELP = "train a network, or go on training it"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG.yaml", help="see config/train/ and docs/training.md")
