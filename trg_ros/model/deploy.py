@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from trg_ros.model.backbone import HeatmapHead
 from trg_ros.model.config import IMAGE_MEAN, IMAGE_STD, TRGConfig
+from trg_ros.model.deployed_points import deployed_points
 from trg_ros.model.network import TRG, project_to_crop
 from trg_ros.model.pose import pose_in_camera
 from trg_ros.model.regressor import POSE_SIZE, Regressor
@@ -87,19 +89,36 @@ class DeployedFeatures(nn.Module):
         self.backbone = _folded(model.backbone)
         needed = 1 + max(*self.levels, self.heatmap_level)
         self.upsamplers = nn.ModuleList(map(_folded, list(model.upsamplers)[:needed]))
-        self.heatmap_head = _folded(model.heatmap_head)
+        self.heatmap_head = SoftArgmax(model.heatmap_head)
         stem = self.backbone.stem.conv
         stem.weight = nn.Parameter(stem.weight / (255 * torch.tensor(IMAGE_STD)[:, None, None]))
         # Subtracted before, not folded into the bias: the first convolution pads with zeros, the mean colour.
-        self.register_buffer("mean", 255 * torch.tensor(IMAGE_MEAN)[:, None, None])
+        self.register_buffer("mean", 255 * torch.tensor(IMAGE_MEAN))
 
     def forward(self, crops_rgb: Tensor) -> tuple[Tensor, ...]:
-        features = self.backbone(crops_rgb.permute(0, 3, 1, 2).float() - self.mean)
+        features = self.backbone((crops_rgb.float() - self.mean).permute(0, 3, 1, 2))
         maps = []
         for upsampler in self.upsamplers:
             features = upsampler(features)
             maps.append(features)
         return self.heatmap_head(maps[self.heatmap_level]), *(maps[level] for level in self.levels)
+
+
+class SoftArgmax(nn.Module):
+    """`HeatmapHead`, with the mean place of the heat as one product."""
+
+    def __init__(self, head: HeatmapHead):
+        super().__init__()
+        self.conv = _folded(head.conv)
+
+    def forward(self, features: Tensor) -> Tensor:
+        height, width = features.shape[-2:]
+        logits = self.conv(features).flatten(2)
+        heat = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
+        columns = torch.arange(width, device=heat.device, dtype=heat.dtype) / width * 2 - 1
+        rows = torch.arange(height, device=heat.device, dtype=heat.dtype) / height * 2 - 1
+        places = torch.stack([columns.repeat(height), rows.repeat_interleave(width)], dim=1)
+        return heat @ places
 
 
 class DeployedRefinement(nn.Module):
@@ -123,7 +142,7 @@ class DeployedRefinement(nn.Module):
         self.num_fed_back = 3 * len(sampled) + POSE_SIZE
         order = np.concatenate([np.setdiff1d(landmark_indices, sampled), sampled])
         state = torch.cat([model.initial_landmarks[order].flatten(), model.initial_pose])
-        self.point_features = nn.ModuleList(map(_folded, model.point_features))
+        self.point_features = nn.ModuleList(deployed_points(model))
         regressors = [cast(Regressor, regressor) for regressor in model.regressors]
         self.regressors = nn.ModuleList(
             _fold_regressor(config, regressor, None if iteration else state)
