@@ -34,7 +34,6 @@ LANDMARK_BOX_SCALE = 1.5
 #: A head whose top points along the line of sight has no upright: below this sine of the angle between them.
 _MIN_VISIBLE_UP = 0.3
 _NO_TURN = np.eye(3)
-_NEXT, _BEFORE = [1, 2, 0], [2, 0, 1]  # of an axis
 _HALF_PIXELS = np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
 
 
@@ -251,12 +250,18 @@ def _upright(rays: Array, up: Array) -> Array:
     length = np.sqrt((down * down).sum(axis=1, keepdims=True))
     down /= length
     rotation = np.empty((len(rays), 3, 3))
-    rotation[:, :, 0] = down[:, _NEXT] * rays[:, _BEFORE] - down[:, _BEFORE] * rays[:, _NEXT]
+    rotation[:, :, 0] = _cross(down, rays)
     rotation[:, :, 1], rotation[:, :, 2] = down, rays
     unseen = ~(length[:, 0] > _MIN_VISIBLE_UP)
     if unseen.any():
         rotation[unseen] = shortest_turn(rays[unseen])
     return rotation
+
+
+def _cross(a: Array, b: Array) -> Array:
+    """Cross products of (N, 3); numpy's takes ten times as long for so few."""
+    a, b = np.concatenate([a, a[:, :2]], axis=1), np.concatenate([b, b[:, :2]], axis=1)
+    return a[:, 1:4] * b[:, 2:] - a[:, 2:] * b[:, 1:4]
 
 
 def _on_virtual_plane(points: Array, camera_R_virtual: Array) -> Array:

@@ -21,6 +21,7 @@ from trg_ros.crop import CropWindows, cut_windows
 from trg_ros.detection import Detections, FaceDetector, make_detector
 from trg_ros.errors import DetectorError, InputError
 from trg_ros.heads import HeadPose, build_heads
+from trg_ros.opinions import DISAGREEMENT, USUAL_DISAGREEMENT, Opinions, consistency
 from trg_ros.pnp import with_pose_source
 
 Array = NDArray[np.float64]
@@ -29,12 +30,6 @@ __all__ = ["HeadPose", "HeadPoseEstimator", "WindowEstimates"]
 
 #: A crop implied by the landmarks is taken for the next look only within these bounds of the last crop.
 _MAX_SIZE_RATIO, _MAX_CENTER_SHIFT = 3.0, 1.0
-#: ``measured_errors`` entry of a checkpoint: how far apart its two opinions on the 68 landmarks (see
-#: :func:`consistency`) are on held-out heads; median of the mean distances, over the crop's side.
-DISAGREEMENT = "landmarks68_disagreement"
-_USUAL_DISAGREEMENT = 0.04  # of a checkpoint that doesn't say
-_MIN_DEPTH = 1e-3  # metres, of landmarks in front of the camera
-_HALF_SCORE = 2.5  # times as far apart as usual scores 0.5
 
 
 @dataclass(frozen=True)
@@ -42,13 +37,15 @@ class WindowEstimates:
     """The network's view of N windows of one image, in their virtual cameras.
 
     :param implied: the windows that the estimated landmarks ask for: where to look next.
-    :param consistency: (N,) 0..1; see :func:`consistency`.
+    :param consistency: (N,) 0..1; see :func:`trg_ros.opinions.consistency`.
+    :param opinions: what both follow from.
     """
 
     windows: CropWindows
     result: NetworkResult
     implied: CropWindows
     consistency: Array
+    opinions: Opinions
 
 
 class HeadPoseEstimator:
@@ -160,7 +157,7 @@ class HeadPoseEstimator:
         :param scores: (N,) how sure the source of ``boxes`` is, 0..1.
         :param refine: how often to look again, facing the head and upright with it; two looks more settle it.
         :returns: one head for each box in order, or the detector's best first. A head's score is the lower of
-            the box's score (1 if there is none) and the network's own :func:`consistency`.
+            the box's score (1 if there is none) and the network's own :func:`~trg_ros.opinions.consistency`.
         :raises InputError: for an image or boxes that can't be used, or an image not of the camera's size.
         :raises DetectorError: if boxes are needed and there is no detector.
         """
@@ -210,8 +207,8 @@ class HeadPoseEstimator:
                 [windows_of_boxes(one, boxes[i : i + 1], turn=False) for i, one in enumerate(camera)]
             )
         result = self._infer(crops_rgb, windows)
-        _, scores = self._second_opinion(windows, result)
-        return build_heads(result, windows, camera, scores, self.checkpoint)
+        judged = self._judged(windows, result)
+        return build_heads(result, windows, camera, judged.consistency, self.checkpoint, judged.opinions)
 
     def estimate_windows(
         self,
@@ -226,25 +223,26 @@ class HeadPoseEstimator:
         Checks nothing: the image has been checked, the windows are valid.
         """
         if not len(windows):
-            return WindowEstimates(windows, _NOTHING, windows, np.zeros(0))
+            return WindowEstimates(windows, _NOTHING, windows, np.zeros(0), Opinions.of(_NOTHING, windows))
         result = self._infer(self._cut(image_bgr, camera, windows), windows, mirror)
-        implied, sure = self._second_opinion(windows, result)
+        judged = self._judged(windows, result)
         for look in range(int(refine.max())):
-            again = np.flatnonzero((refine > look) & _plausible(implied, windows))
+            again = np.flatnonzero((refine > look) & _plausible(judged.implied, windows))
             if not len(again):
                 break
-            windows = windows.with_rows(again, implied[again])
+            windows = windows.with_rows(again, judged.implied[again])
             second = self._infer(self._cut(image_bgr, camera, windows[again]), windows[again], mirror)
-            result = result.with_rows(again, second)
-            implied, sure = self._second_opinion(windows, result)
-        return WindowEstimates(windows, result, implied, sure)
+            judged = self._judged(windows, judged.result.with_rows(again, second))
+        return judged
 
     def heads(self, estimates: WindowEstimates, camera: CameraModel, box_scores: NDArray) -> list[HeadPose]:
         """The heads of :meth:`estimate_windows`; ``box_scores`` (N,) as for :meth:`estimate`."""
         if not len(estimates.windows):
             return []
         scores = np.minimum(box_scores, estimates.consistency)
-        return build_heads(estimates.result, estimates.windows, camera, scores, self.checkpoint)
+        return build_heads(
+            estimates.result, estimates.windows, camera, scores, self.checkpoint, estimates.opinions
+        )
 
     def _infer(
         self, crops_rgb: NDArray[np.uint8], windows: CropWindows, mirror: bool = False
@@ -263,26 +261,12 @@ class HeadPoseEstimator:
             cv2.cvtColor(rows, cv2.COLOR_BGR2RGB, dst=rows)
         return crops
 
-    def _second_opinion(self, windows: CropWindows, result: NetworkResult) -> tuple[CropWindows, Array]:
-        """What the network's two opinions on the 68 landmarks say together.
-
-        :returns: where the face is: the size from the dense landmarks, the place from the 2D head. (The dense
-            landmarks follow a face that is off the crop's centre only part of the way, and looking where they
-            are, again and again, walks off the face; the 2D head sees where it is, but not its size.) And
-            (N,) the :func:`consistency` of the two.
-        """
-        virtual = result.landmarks68_head.astype(np.float64) @ result.rotation.transpose(0, 2, 1)
-        virtual += result.translation[:, None]
-        depth = virtual[..., 2:]
-        plane = virtual[..., :2] / np.maximum(depth, _MIN_DEPTH)
-        seen = windows.center[:, None] + 0.5 * windows.size[:, None, None] * result.landmarks68_crop
-        apart = seen - plane
-        usual = float(self.checkpoint.info.measured_errors.get(DISAGREEMENT, _USUAL_DISAGREEMENT))
-        sure = consistency(apart / windows.size[:, None, None], usual)
-        virtual[..., :2] += apart.mean(axis=1, keepdims=True) * depth
-        up = -(windows.camera_R_virtual @ result.rotation[:, :, 1:2])[..., 0]
-        in_camera = virtual @ windows.camera_R_virtual.transpose(0, 2, 1)
-        return CropWindows.from_landmarks68(in_camera, up), sure
+    def _judged(self, windows: CropWindows, result: NetworkResult) -> WindowEstimates:
+        """What the network's two opinions on the 68 landmarks say together."""
+        opinions = Opinions.of(result, windows)
+        usual = float(self.checkpoint.info.measured_errors.get(DISAGREEMENT, USUAL_DISAGREEMENT))
+        sure = consistency(opinions.mean_distance, usual)
+        return WindowEstimates(windows, result, opinions.implied_windows(result, windows), sure, opinions)
 
 
 _NOTHING = NetworkResult(
@@ -292,20 +276,6 @@ _NOTHING = NetworkResult(
     np.zeros((0, 68, 2), np.float32),
     np.zeros((0, 0), np.float32),
 )
-
-
-def consistency(apart: Array, usual: float = _USUAL_DISAGREEMENT) -> Array:
-    """(N,) 0..1: how well the two opinions of the network on the 68 landmarks agree.
-
-    One is the 68 of the dense landmarks, the other comes from the 2D head. Without a face they are several
-    times as far apart as on faces. (Where the landmarks lie alone says little: without a face the network
-    answers with an average one, right in the crop.)
-
-    :param apart: (N, 68, 2) from one to the other, over the crop's side.
-    :param usual: their distance on faces, over the crop's side; 2.5 times that scores 0.5.
-    """
-    distance = np.sqrt((apart * apart).sum(axis=2)).mean(axis=1)
-    return np.fmax(1.0 / (1.0 + (distance / (_HALF_SCORE * usual)) ** 4), 0.0)  # NaN becomes 0
 
 
 def _plausible(implied: CropWindows, windows: CropWindows) -> NDArray[np.bool_]:

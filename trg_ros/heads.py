@@ -9,12 +9,13 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from trg_ros.backends import NetworkResult
+from trg_ros.backends.protocol import NetworkResult
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.crop import CropWindows, shortest_turn
-from trg_ros.geometry import head_T_face, make_transform
+from trg_ros.geometry import HEAD_R_FACE
 from trg_ros.model.topology import SELLION
+from trg_ros.opinions import Opinions
 from trg_ros.uncertainty import face_origin, learned_covariances
 
 Array = NDArray[np.float64]
@@ -99,17 +100,24 @@ def build_heads(
     camera: CameraModel | Sequence[CameraModel],
     scores: NDArray,
     checkpoint: Checkpoint,
+    opinions: Opinions | None = None,
 ) -> list[HeadPose]:
     """Turn network outputs in virtual cameras into heads in the real one(s).
 
     :param camera: the camera of all N heads, or one for each.
     :param scores: (N,).
+    :param opinions: those of ``result``, if they are known.
     """
+    known = opinions or Opinions.of(result, windows)
     rotation = windows.camera_R_virtual @ result.rotation
-    translation = (windows.camera_R_virtual @ result.translation[..., None])[..., 0]
-    camera_T_head = make_transform(rotation, translation)
-    camera_T_face = camera_T_head @ head_T_face(result.landmarks68_head[:, SELLION].astype(np.float64))
-    covariance = pose_covariances(result, windows, checkpoint)
+    places = np.stack([result.translation, known.points[:, SELLION]], axis=2)
+    places = windows.camera_R_virtual @ places
+    poses = np.zeros((2, len(windows), 4, 4))
+    poses[0, :, :3, :3], poses[1, :, :3, :3] = rotation, rotation @ HEAD_R_FACE
+    poses[0, :, :3, 3], poses[1, :, :3, 3] = places[..., 0], places[..., 1]
+    poses[..., 3, 3] = 1
+    camera_T_head, camera_T_face = poses
+    covariance = pose_covariances(result, windows, checkpoint, known)
     cameras = [camera] * len(windows) if isinstance(camera, CameraModel) else camera
     return [
         HeadPose(
@@ -126,11 +134,13 @@ def build_heads(
     ]
 
 
-def pose_covariances(result: NetworkResult, windows: CropWindows, checkpoint: Checkpoint) -> Array:
+def pose_covariances(
+    result: NetworkResult, windows: CropWindows, checkpoint: Checkpoint, opinions: Opinions | None = None
+) -> Array:
     """(N, 6, 6) as `HeadPose.covariance`: what the checkpoint's uncertainty head says, or else the same
     errors for every pose."""
     if checkpoint.uncertainty is not None:
-        return learned_covariances(checkpoint.uncertainty, result, windows)
+        return learned_covariances(checkpoint.uncertainty, result, windows, opinions)
     place = np.einsum("nij,nj->ni", windows.camera_R_virtual, face_origin(result))
     return covariances(place, checkpoint.info.measured_errors)
 

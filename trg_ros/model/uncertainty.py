@@ -26,7 +26,7 @@ RESIDUAL_UNIT = np.array([0.02, 0.02, 0.06, 0.1, 0.1, 0.1])
 INPUTS = 26  # of `trg_ros.uncertainty.uncertainty_inputs`
 NUMBERS = 21  # 6 standard deviations and 15 correlations
 _LEAST_LOG, _MOST_LOG = -3.0, 3.0  # of a standard deviation in these units
-_BELOW = np.tril_indices(6, -1)
+_DIAGONAL, _BELOW = np.arange(6), np.tril_indices(6, -1)
 
 
 def pose_factor(numbers: Array) -> Array:
@@ -37,10 +37,10 @@ def pose_factor(numbers: Array) -> Array:
     """
     library = library_of(numbers)
     rows = library.zeros((len(numbers), 6, 6), dtype=numbers.dtype)
-    rows[:, range(6), range(6)] = 1.0
+    rows[:, _DIAGONAL, _DIAGONAL] = 1.0
     rows[:, _BELOW[0], _BELOW[1]] = library.tanh(numbers[:, 6:])
     rows = rows / (rows * rows).sum(-1)[..., None] ** 0.5
-    unit = library.ones_like(numbers[0, :6]) * library.asarray(RESIDUAL_UNIT)
+    unit = library.asarray(RESIDUAL_UNIT, dtype=numbers.dtype)
     deviation = library.exp(numbers[:, :6].clip(_LEAST_LOG, _MOST_LOG)) * unit
     return rows * deviation[:, :, None]
 
