@@ -18,38 +18,51 @@ CAMERA = CameraModel.pinhole(500, 500, 319.5, 239.5, 640, 480)
 
 
 class People(Crowd):
-    """Everybody has a colour, which changes a little with the light and the way they look."""
+    """Everybody has colours, which change a little with the light and the way they look."""
 
     def __init__(self, count, seed):
         super().__init__(count, seed)
         rng = np.random.default_rng([seed, 1])
-        self._colors = np.array([120, 140, 190]) * np.exp(0.2 * rng.standard_normal((count, 3)))
+        self._colors = np.array([120, 140, 190]) * np.exp(0.2 * rng.standard_normal((3, count, 3)))
         self._tint = rng.uniform(0, 2 * np.pi, (count, 3))
 
-    def visible(self, time_s):
-        """(N,) not covered, not behind a nearer head, and in the image."""
+    def visible(self, time_s, apart=1.4):
+        """(N,) not covered, not behind a nearer head or body, and in the image.
+
+        :param apart: so many radii of the nearer head it must be away: 1.4 for those who have to be found.
+        """
         places = self.places(time_s)
         pixels = CAMERA.project(places)
         radius = CAMERA.fx * RADIUS / places[:, 2]
         visible = ((pixels > 0) & (pixels < [CAMERA.width - 1, CAMERA.height - 1])).all(axis=1)
-        apart = np.linalg.norm(pixels[:, None] - pixels[None], axis=2)
+        offset = pixels[:, None] - pixels[None]
+        offset[..., 1] = np.minimum(offset[..., 1], 0.0)  # below a head there is a body
         nearer = places[None, :, 2] < places[:, None, 2] - 1e-9
-        visible &= ~(nearer & (apart < 0.9 * radius[None])).any(axis=1)
+        visible &= ~(nearer & (np.linalg.norm(offset, axis=2) < apart * radius[None])).any(axis=1)
         if self.covered(time_s) is not None:
             visible[self.covered(time_s)] = False
         return visible
 
+    def noticeable(self, time_s):
+        """(N,) who can be found."""
+        return self.visible(time_s, apart=0.9)
+
     def picture(self, time_s):
         """(480, 640, 3) uint8 of their colours, as far as they are visible; enough to tell them apart by."""
         image = np.full((CAMERA.height, CAMERA.width, 3), 90, np.uint8)
-        places, visible = self.places(time_s), self.visible(time_s)
+        places, visible = self.places(time_s), self.noticeable(time_s)
         tint = np.exp(0.06 * np.sin(0.9 * time_s + self._tint))
         for person in np.argsort(-places[:, 2]):
             if visible[person]:
-                radius = 1.1 * CAMERA.fx * RADIUS / places[person, 2]
-                left, top = np.rint(CAMERA.project(places[person][None])[0] - radius).astype(int)
-                rows, columns = (slice(max(low, 0), max(low + int(2 * radius), 0)) for low in (top, left))
-                image[rows, columns] = np.clip(self._colors[person] * tint[person], 0, 255)
+                radius = CAMERA.fx * RADIUS / places[person, 2]
+                middle = CAMERA.project(places[person][None])[0]
+                for part, (top, bottom) in enumerate(
+                    [(-1.1, 1.1), (-1.8, -1.1), (1.1, 2.8)]
+                ):  # face, hair, body
+                    left, low = np.rint(middle + radius * np.array([-1.3, top])).astype(int)
+                    right, high = np.rint(middle + radius * np.array([1.3, bottom])).astype(int)
+                    rows, columns = slice(max(low, 0), max(high, 0)), slice(max(left, 0), max(right, 0))
+                    image[rows, columns] = np.clip(self._colors[part, person] * tint[person], 0, 255)
         return image
 
 

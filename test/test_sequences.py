@@ -21,8 +21,30 @@ def test_switches_ghosts_and_late_finds_are_counted():
     account.observe(0.2, [seen(2, places[0]), seen(1, places[1])], places, both)
     assert [(one.person, one.before, one.after) for one in account.switches] == [(0, 1, 2), (1, 2, 1)]
     account.observe(0.3, [seen(3, [-0.8, 0, 1])], places, np.array([False, False]))
-    assert account.ghost_s[3] == pytest.approx(0.1)
+    assert account.longest_ghost_s == pytest.approx(0.1) and account.ghosts == 1
     assert account.summary()["seen"] == pytest.approx(5 / 6, abs=1e-3)
+
+
+def test_who_is_away_for_long_may_be_back_as_somebody_new_but_not_as_another():
+    places, both = np.array([[0.0, 0, 1], [0.6, 0, 1.5]]), np.array([True, True])
+    for away_s, identity, expected in ((0.4, 3, 1), (1.0, 3, 0), (1.0, 2, 1)):
+        account = Account()
+        account.observe(0.0, [seen(1, places[0]), seen(2, places[1])], places, both)
+        account.observe(0.1, [seen(1, places[0])], places, np.array([True, False]))
+        account.observe(away_s, [seen(identity, places[0])], places, np.array([False, False]))
+        account.observe(away_s + 0.05, [seen(identity, places[0])], places, np.array([True, False]))
+        summary = account.summary()
+        assert summary["switches_clear_mot"] == 1 and summary["switches"] == expected
+    assert summary["idf1"] < 1.0
+
+
+def test_who_hardly_shows_counts_neither_way():
+    account, places = Account(), np.array([[0.0, 0, 1]])
+    hidden = np.array([False])
+    account.observe(0.0, [seen(1, places[0])], places, ~hidden)
+    account.observe(0.1, [seen(2, places[0])], places, hidden, noticeable=~hidden)
+    account.observe(0.2, [seen(1, places[0])], places, ~hidden)
+    assert not account.switches and not account.ghosts and account.summary()["idf1"] == 1.0
 
 
 def test_rendered_people_are_where_the_truth_says(shared_dir):

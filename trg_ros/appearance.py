@@ -1,8 +1,9 @@
-"""What a face looks like, coarsely: the colours of its parts, whatever the light."""
+"""What somebody looks like, coarsely: the colours of face, hair and clothes, whatever the light."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -10,37 +11,55 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-#: The part of a face's box that is looked at, brows to chin: left, top, right, bottom of its side.
-_PART = (0.25, 0.25, 0.75, 0.85)
-_COLUMNS, _ROWS = 2, 3
-_MIN_PIXELS = 4
+#: Face, hair and what is worn below the chin: left, top, right, bottom of the face's TRG box, in its sides.
+PARTS = np.array([[0.3, 0.3, 0.7, 0.8], [0.3, -0.05, 0.7, 0.08], [0.1, 1.12, 0.9, 1.35]])
+#: How much looks at one person differ, standard deviations of log ratios of colours in these parts.
+_DEVIATIONS = np.array([[0.05], [0.07], [0.2]])
+#: Looks at two people differ so many times as much.
+_OTHERS = 3.0
+#: The numbers of a look are not independent of each other: so much each one counts.
+_INDEPENDENT = 0.5
+_MOST = 16.0  # that a look can say
+_MIN_PIXELS = 3
+_MARGIN = 0.15  # of a box, on either side of the landmarks
 _DARK = 8.0  # grey values that say little about colour
-#: Looks at one person, a second apart, mostly differ by less than this; looks at two people by more.
-USUAL_DISTANCE = 0.1
 
 
-def colours(image_bgr: NDArray[np.uint8], box: Array) -> Array | None:
-    """(12,) log ratios of colours in 3 x 2 parts of a face; None if it is tiny or partly outside the image.
+def colours(image_bgr: NDArray[np.uint8], box: Array, clear: Sequence[bool] = (True, True, True)) -> Array:
+    """(3, 2) log ratios of blue and red to green in the parts of somebody; NaN where they aren't seen.
 
     :param image_bgr: (H, W, 3) uint8.
     :param box: (4,) left, top, right, bottom px of the face's TRG box.
+    :param clear: (3,) which parts nobody else hides.
     """
-    if not np.isfinite(box).all():
-        return None
+    seen = np.full((len(PARTS), 2), np.nan)
+    left, top, right, bottom = box.tolist()
     height, width = image_bgr.shape[:2]
-    left, top, side_x, side_y = box[0], box[1], box[2] - box[0], box[3] - box[1]
-    columns = [int(min(max(left + part * side_x, 0), width)) for part in (_PART[0], _PART[2])]
-    rows = [int(min(max(top + part * side_y, 0), height)) for part in (_PART[1], _PART[3])]
-    seen = (columns[1] - columns[0]) * (rows[1] - rows[0])
-    whole = (_PART[2] - _PART[0]) * (_PART[3] - _PART[1]) * side_x * side_y
-    if seen < 0.95 * whole or min(columns[1] - columns[0], rows[1] - rows[0]) < _MIN_PIXELS:
-        return None
-    part = image_bgr[rows[0] : rows[1], columns[0] : columns[1]]
-    small = cv2.resize(part, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA)
-    log = np.log(small.reshape(-1, 3) + _DARK)
-    return np.concatenate([log[:, 0] - log[:, 1], log[:, 2] - log[:, 1]])
+    margin = _MARGIN * (right - left)  # a face at the image's edge is rarely where it seems to be
+    if not (left + margin >= 0 and right - margin <= width and math.isfinite(top + bottom)):
+        return seen
+    for part, shown, ratios in zip(_PART_LIST, clear, seen, strict=True):
+        first, last = (int(left + edge * (right - left)) for edge in part[::2])
+        low, high = (int(top + edge * (bottom - top)) for edge in part[1::2])
+        inside = first >= 0 and low >= 0 and last <= width and high <= height
+        if shown and inside and min(last - first, high - low) >= _MIN_PIXELS:
+            blue, green, red, _ = cv2.mean(image_bgr[low:high, first:last])
+            middle = math.log(green + _DARK)
+            ratios[:] = math.log(blue + _DARK) - middle, math.log(red + _DARK) - middle
+    return seen
 
 
-def distance(one: Array, other: Array) -> float:
-    """How different two looks (12,) are."""
-    return math.sqrt(float(np.square(one - other).mean()))
+_PART_LIST = PARTS.tolist()
+
+
+def unlikeness(one: Array, other: Array) -> float:
+    """-2 log of how much likelier it is that two looks (3, 2) show one person than that they show two.
+
+    Negative for looks that are alike, 0 where nothing can be compared.
+    """
+    apart = ((one - other) / _DEVIATIONS).ravel()
+    squares = apart[~np.isnan(apart)] ** 2
+    if not len(squares):
+        return 0.0
+    surprise = (1 - _OTHERS**-2) * float(squares.sum()) - 2 * math.log(_OTHERS) * len(squares)
+    return min(_INDEPENDENT * surprise, _MOST)

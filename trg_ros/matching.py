@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+from numpy.typing import NDArray
 
+from trg_ros.assignment import cheapest_pairs
 from trg_ros.crop import CropWindows, shortest_turn
 from trg_ros.searching import Finding
-from trg_ros.tracks import Look, Track
+from trg_ros.tracks import Look
+
+Array = NDArray[np.float64]
 
 #: A face that was found belongs to a head whose window it overlaps at least this much (intersection over
 #: union).
@@ -21,19 +24,20 @@ _MAX_MISSES = 3
 
 
 def plan_looks(
-    known: Sequence[Track], finding: Finding | None, past: dict[int, CropWindows] | None, most: int
+    known: list[Look], finding: Finding | None, past: dict[int, CropWindows] | None, most: int
 ) -> list[Look]:
     """Where to look: for known heads where they should be, for new ones where they were found.
 
+    :param known: where known heads should be.
     :param past: by id, where heads were in the image of the finding; None if it is the image at hand.
     :param most: heads at a time.
     """
-    looks = [Look(track.window, track.detector_score, track.misses, track) for track in known]
     if finding is None:
-        return looks
-    before = [(past or {}).get(track.id, track.window) for track in known]
+        return known
+    ids = [look.track.id if look.track else 0 for look in known]
+    before = [(past or {}).get(one, look.window) for one, look in zip(ids, known, strict=True)]
     partner = match_windows(before, finding.windows)
-    for look, track, then, index in zip(looks, known, before, partner, strict=True):
+    for look, one, then, index in zip(known, ids, before, partner, strict=True):
         if index is not None:
             look.found = True
             window = finding.windows[index : index + 1]
@@ -41,9 +45,9 @@ def plan_looks(
             if then.overlap(window)[0] < _TRUST_OVERLAP:
                 look.window = window if past is None else carried(window, then, look.window)
                 look.refine = 1
-        elif past is None or track.id in past:  # else it came since
+        elif past is None or one in past:  # else it came since
             look.misses += 1
-    looks = [look for look in looks if look.misses <= _MAX_MISSES]
+    looks = [look for look in known if look.misses <= _MAX_MISSES]
     unknown = np.setdiff1d(np.arange(len(finding.scores)), [one for one in partner if one is not None])
     best_first = unknown[np.argsort(-finding.scores[unknown], kind="stable")]
     for index in best_first[: max(0, most - len(looks))]:
@@ -62,16 +66,28 @@ def match_windows(known: Sequence[CropWindows], found: CropWindows) -> list[int 
         return partner
     repeated = np.zeros(len(found), dtype=np.intp)
     overlap = np.array([window[repeated].overlap(found) for window in known])
-    for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+    for row, column in cheapest_pairs(-overlap):
         if overlap[row, column] >= _MATCH_OVERLAP:
-            partner[row] = int(column)
+            partner[row] = column
     return partner
 
 
 def carried(window: CropWindows, before: CropWindows, now: CropWindows) -> CropWindows:
     """A window (one) of an older image where it is by now, if it goes along with a head's from ``before`` to
     ``now``: turned as the ray to the head has turned, grown as the head's window has grown."""
-    rays = [one.rays(one.center) for one in (before, now)]
-    before_turn, now_turn = (shortest_turn(ray / np.linalg.norm(ray, axis=1, keepdims=True)) for ray in rays)
-    turn = now_turn @ before_turn.transpose(0, 2, 1)
-    return CropWindows(window.center, window.size * now.size / before.size, turn @ window.camera_R_virtual)
+    rays = [one.rays(one.center)[0] for one in (before, now)]
+    return _turned(window, rays[0], rays[1], float(now.size[0] / before.size[0]))
+
+
+def led(window: CropWindows, before: Array, now: Array) -> CropWindows:
+    """The window (one) of a head that was at the place ``before`` (3,) and is ``now`` at another."""
+    growth = float(np.linalg.norm(before)) / max(float(np.linalg.norm(now)), 1e-6)
+    return _turned(window, before, now, growth)
+
+
+def _turned(window: CropWindows, before: Array, now: Array, growth: float) -> CropWindows:
+    rays = np.stack([before, now])
+    before_turn, now_turn = shortest_turn(rays / np.linalg.norm(rays, axis=1, keepdims=True))
+    return CropWindows(
+        window.center, window.size * growth, now_turn @ before_turn.T @ window.camera_R_virtual
+    )

@@ -7,23 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trg_ros.appearance import colours
+from trg_ros.appearance import PARTS, colours
 from trg_ros.camera import CameraModel
 from trg_ros.checks import check_image, checked_scores
 from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPose, HeadPoseEstimator, windows_of_boxes
-from trg_ros.matching import plan_looks
+from trg_ros.matching import led, plan_looks
 from trg_ros.reidentification import Person, who_is_who
 from trg_ros.searching import DirectSearcher, Finding, Searcher
-from trg_ros.tracks import Look, Sight, Track, give_slots
+from trg_ros.tracks import Look, Sight, Track, give_slots, hidden_faces, hidden_parts
 
 Array = NDArray[np.float64]
 
 #: Two tracks that overlap more than this are one head.
 _DUPLICATE_OVERLAP = 0.6
-#: What is seen in windows that overlap more than this may belong to the other head.
-_CLEAR_OVERLAP = 0.02
+#: Who is hidden by others more than this isn't looked for: the network would see the others.
+_MOST_HIDDEN = 0.5
+#: A part that is hidden more than this isn't clear.
+_CLEAR = 0.05
+#: Who could nearly as well be somebody else is seen for so many seconds before it is decided.
+_DOUBT_S = 0.18
+#: A window is moved to where its head should be by now if that is so far, in parts of its side.
+_MOVE = 0.05
 #: After a longer pause than this, faces are looked for anew.
 _MAX_GAP_S = 0.5
 #: While somebody is lost, faces are looked for at least every so many frames.
@@ -38,8 +44,8 @@ _MIN_BOX_PX = 12.0
 class TrackedHead:
     """A head with an identity.
 
-    :param id: from 1, new for each head that appears; a head that is back within 0.8 s keeps it, or
-        within 2 s if it looks the same.
+    :param id: from 1, new for each head that appears; a head that is back within 2 s where it should be by
+        then, looking the same, keeps it.
     :param slot: 0..max_faces-1, the lowest that was free; used again when the head has left.
     """
 
@@ -57,6 +63,7 @@ class HeadTracker:
     :param min_score: a head whose score falls below isn't reported, and its track ends.
     :param searcher: how faces are looked for; None: at once, so that the same images give the same heads. A
         ``BackgroundSearcher`` doesn't hold up those who are tracked, for live images.
+    :param mirror: look at the mirror image, too, as ``HeadPoseEstimator.estimate`` does: less error, slower.
     """
 
     def __init__(
@@ -66,6 +73,7 @@ class HeadTracker:
         max_faces: int = 8,
         min_score: float = 0.35,
         searcher: Searcher | None = None,
+        mirror: bool = False,
     ) -> None:
         for name, value in (("detection_interval", detection_interval), ("max_faces", max_faces)):
             if value < 1:
@@ -75,6 +83,7 @@ class HeadTracker:
         self.detection_interval = detection_interval
         self.max_faces = max_faces
         self.min_score = min_score
+        self.mirror = mirror
         self.searching = True
         self._estimator = estimator
         self._searcher = DirectSearcher(estimator) if searcher is None else searcher
@@ -129,12 +138,12 @@ class HeadTracker:
         finding, asked = self._find(image_bgr, camera, stamp_s, boxes, scores)
         self._stamp_s = stamp_s
         self._lost = [track for track in self._lost if stamp_s - track.person.course.stamp_s <= _KEEP_S]
-        looks = plan_looks(self._visible(camera), finding, self._past(finding), self.max_faces)
+        looks = plan_looks(self._expected(camera), finding, self._past(finding), self.max_faces)
         seen = self._look(image_bgr, camera, looks) if looks else []
         self._tracks = self._recognise(seen)
         if asked:
-            self._searched = {track.id: track.window for track in self._tracks}
-        return [TrackedHead(track.id, track.slot, track.head) for track in self._tracks]
+            self._searched = {track.id: track.sight.window for track in self._tracks if track.id}
+        return [TrackedHead(track.id, track.slot, track.sight.head) for track in self._tracks if track.id]
 
     def _find(
         self,
@@ -167,15 +176,25 @@ class HeadTracker:
         """Where heads were in the image of a finding; None for the image at hand."""
         return None if finding is None or finding.stamp_s == self._stamp_s else self._searched
 
-    def _visible(self, camera: CameraModel) -> list[Track]:
-        """The tracks whose next window has its centre in the image and hasn't collapsed."""
-        visible = []
+    def _expected(self, camera: CameraModel) -> list[Look]:
+        """Where known heads should be by now: those who are in the image, not too small, and not hidden."""
+        looks, depths = [], []
         for track in self._tracks:
-            left, top, right, bottom = track.window.to_boxes(camera)[0]
+            sight, course = track.sight, track.person.course
+            left, top, right, bottom = sight.box.tolist()
             inside = -1 < left + right < 2 * camera.width - 1 and -1 < top + bottom < 2 * camera.height - 1
             if inside and min(right - left, bottom - top) >= _MIN_BOX_PX:
-                visible.append(track)
-        return visible
+                before = sight.head.translation
+                now = before + course.expected(self._stamp_s) - course.place
+                far = np.abs(now - before).max() > _MOVE * sight.window.size[0] * before[2]
+                window = led(sight.window, before, now) if far else sight.window
+                last = sight.look
+                looks.append(Look(window, last.detector_score, last.misses, track, found=not track.id))
+                depths.append(float(now[2]))
+        if len(looks) < 2:
+            return looks
+        hidden = hidden_faces(CropWindows.concatenate([look.window for look in looks]), depths)
+        return [look for look, part in zip(looks, hidden, strict=True) if part <= _MOST_HIDDEN]
 
     def _look(self, image_bgr: NDArray[np.uint8], camera: CameraModel, looks: list[Look]) -> list[Sight]:
         """Look everywhere at once; what is sure to be a head, each once.
@@ -184,66 +203,78 @@ class HeadTracker:
         """
         windows = CropWindows.concatenate([look.window for look in looks])
         refine = np.array([look.refine for look in looks])
-        estimates = self._estimator.estimate_windows(image_bgr, camera, windows, refine)
-        scores = np.array([look.detector_score for look in looks])
-        heads = self._estimator.heads(estimates, camera, scores)
-        sure = [
-            index
-            for index, head in enumerate(heads)
-            if head.score >= self.min_score and estimates.implied.valid[index]
+        estimates = self._estimator.estimate_windows(image_bgr, camera, windows, refine, self.mirror)
+        heads = self._estimator.heads(estimates, camera, np.array([look.detector_score for look in looks]))
+        sure = (estimates.implied.valid & (estimates.consistency >= self.min_score)).tolist()
+        chosen: list[int] = []
+        for index in sorted(
+            range(len(looks)), key=lambda index: self._surprise(looks[index].track, heads[index])
+        ):
+            if sure[index] and heads[index].score >= self.min_score:
+                window = estimates.implied[index : index + 1]
+                others = (estimates.implied[other : other + 1] for other in chosen)
+                if all(window.overlap(other)[0] <= _DUPLICATE_OVERLAP for other in others):
+                    chosen.append(index)
+        if not chosen:
+            return []
+        implied = estimates.implied[np.array(chosen)]
+        depths = [float(heads[index].translation[2]) for index in chosen]
+        hidden, clear = hidden_faces(implied, depths), hidden_parts(implied, depths, PARTS) <= _CLEAR
+        return [
+            Sight(
+                heads[index],
+                looks[index],
+                implied[row : row + 1],
+                box,
+                colours(image_bgr, box, clear[row].tolist()),
+                float(hidden[row]),
+            )
+            for row, (index, box) in enumerate(zip(chosen, implied.to_boxes(camera), strict=True))
         ]
-        seen: list[Sight] = []
-        for index in sorted(sure, key=lambda index: self._surprise(looks[index].track, heads[index])):
-            look, window = looks[index], estimates.implied[index : index + 1]
-            overlaps = [float(window.overlap(other.window)[0]) for other in seen]
-            if max(overlaps, default=0.0) > _DUPLICATE_OVERLAP:
-                continue
-            look_like = colours(image_bgr, window.to_boxes(camera)[0])  # where the face is by now
-            sight = Sight(heads[index], window, look.detector_score, look.misses, look.found, look_like)
-            for other, overlap in zip(seen, overlaps, strict=True):
-                if overlap > _CLEAR_OVERLAP:
-                    sight.clear = other.clear = False
-            seen.append(sight)
-        return seen
 
     def _surprise(self, track: Track | None, head: HeadPose) -> float:
         """How little a head is where it was expected; new ones are expected nowhere."""
-        return np.inf if track is None else track.person.course.surprise(head.translation, self._stamp_s)
+        return np.inf if track is None else sum(track.person.course.surprise(head, self._stamp_s))
 
     def _recognise(self, seen: list[Sight]) -> list[Track]:
         """The tracks of the heads that are seen, by id; who isn't seen is lost, and looked for."""
-        known, lost = self._tracks + self._lost, len(self._tracks)
-        who = who_is_who(
+        followed = [track for track in self._tracks if track.id]
+        known = followed + self._lost
+        who, sure = who_is_who(
             [track.person for track in known],
-            lost,
-            [sight.head.translation for sight in seen],
-            [sight.colours if sight.clear else None for sight in seen],
+            len(followed),
+            [sight.head for sight in seen],
+            [sight.colours for sight in seen],
             self._stamp_s,
         )
-        followed = [index for index in who if index is not None and index < lost]
-        self._doubt = self._doubt or len(followed) < lost
-        self._lost = [track for index, track in enumerate(known) if index not in who]
-        taken = {known[index].slot for index in followed}
-        tracks: list[Track] = []
-        for sight, index in zip(seen, who, strict=True):
-            if index is None:
-                if not sight.found:  # a window that caught something else; if it is a face, it will be found
-                    continue
-                track = self._newcomer(sight)
-            else:
+        tracks, taken = (
+            [],
+            {known[index].slot for index in who if index is not None and index < len(followed)},
+        )
+        for sight, index, certain in zip(seen, who, sure, strict=True):
+            since_s = self._since(sight)
+            if not certain and self._stamp_s - since_s < _DOUBT_S:
+                tracks.append(Track(0, -1, self._person(sight), sight, since_s))
+            elif index is not None:
                 track = known[index]
-                if index >= lost:
-                    track.person.forget_colours()
                 track.follow(sight, self._stamp_s)
-                if index >= lost and track.slot in taken:
+                if index >= len(followed) and track.slot in taken:
                     track.slot = -1
-            taken.add(track.slot)
-            tracks.append(track)
+                taken.add(track.slot)
+                tracks.append(track)
+            elif sight.look.found:  # else a window caught something else; if it is a face, it will be found
+                tracks.append(Track(self._next_id, -1, self._person(sight), sight, since_s))
+                self._next_id += 1
+        self._lost = [track for track in known if track not in tracks]
+        self._doubt = self._doubt or any(track in self._lost for track in followed)
         wanted = {track.slot for track in self._lost}
-        give_slots([track for track in tracks if track.slot < 0], taken, wanted, self.max_faces)
+        give_slots([track for track in tracks if track.id and track.slot < 0], taken, wanted, self.max_faces)
         return sorted(tracks, key=lambda track: track.id)
 
-    def _newcomer(self, sight: Sight) -> Track:
-        self._next_id += 1
-        person = Person.of(sight.head, sight.colours, self._stamp_s)
-        return Track(self._next_id - 1, -1, person, sight.window, sight.head, sight.detector_score)
+    def _since(self, sight: Sight) -> float:
+        """For how long somebody without an id has been seen."""
+        before = sight.look.track
+        return self._stamp_s if before is None or before.id else before.since_s
+
+    def _person(self, sight: Sight) -> Person:
+        return Person.of(sight.head, sight.colours, self._stamp_s)

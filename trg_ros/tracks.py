@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trg_ros.crop import CropWindows
+from trg_ros.crop import LANDMARK_BOX_SCALE, CropWindows
 from trg_ros.heads import HeadPose
 from trg_ros.reidentification import Person
 
+Array = NDArray[np.float64]
 
-@dataclass
-class Track:
-    """Somebody: followed from image to image, or lost a moment ago. ``window`` (one) is where to look next.
-
-    :param misses: how often the detector didn't find what is in the window, in a row.
-    """
-
-    id: int
-    slot: int
-    person: Person
-    window: CropWindows
-    head: HeadPose
-    detector_score: float
-    misses: int = 0
-
-    def follow(self, sight: Sight, stamp_s: float) -> None:
-        """It is seen again."""
-        self.person.observe(sight.head.translation, sight.colours, stamp_s, sight.clear)
-        self.head, self.window = sight.head, sight.window
-        self.detector_score, self.misses = sight.detector_score, sight.misses
+#: What a head with hair and shoulders hides: left, top, right of its TRG box, in sides; and all below.
+_SILHOUETTE = (0.0, -0.25, 1.0)
+#: The landmarks' part of that box.
+_FACE = 0.5 + 0.5 / LANDMARK_BOX_SCALE * np.array([-1.0, -1.0, 1.0, 1.0])
 
 
-@dataclass
+@dataclass(eq=False)
 class Look:
     """Where to look in one image.
 
+    :param misses: how often the detector didn't find what is in the window, in a row.
     :param track: whose head is expected there; None where a new face was found.
     :param refine: how often to look again.
     :param found: there was a face now or a moment ago; so it can be somebody new.
@@ -51,21 +38,71 @@ class Look:
     found: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Sight:
-    """A head that is seen, and the window that its landmarks ask for.
+    """A head that is seen.
 
-    :param found: see ``Look``.
-    :param colours: see ``trg_ros.appearance``; clear: nobody else is next to it.
+    :param look: where it was looked for.
+    :param window: the window (one) that its landmarks ask for; box: (4,) left, top, right, bottom px of it.
+    :param colours: what it looks like, see ``trg_ros.appearance``.
+    :param hidden: part of the face that others hide.
     """
 
     head: HeadPose
+    look: Look
     window: CropWindows
-    detector_score: float
-    misses: int
-    found: bool
-    colours: NDArray[np.float64] | None
-    clear: bool = True
+    box: Array
+    colours: Array
+    hidden: float = 0.0
+
+
+@dataclass(eq=False)
+class Track:
+    """Somebody: followed from image to image, or lost a moment ago.
+
+    :param id: 0 as long as it may still turn out to be somebody who is lost.
+    :param sight: the last one.
+    :param since_s: when it was seen first.
+    """
+
+    id: int
+    slot: int
+    person: Person
+    sight: Sight
+    since_s: float
+
+    def follow(self, sight: Sight, stamp_s: float) -> None:
+        """It is seen again."""
+        self.person.observe(sight.head, sight.colours, stamp_s, sight.hidden)
+        self.sight = sight
+
+
+def hidden_parts(windows: CropWindows, depths: Sequence[float], parts: Array) -> Array:
+    """(N, P) how much of each part of each of N heads is hidden by a nearer one, 0..1.
+
+    :param windows: of the heads; depths: of the heads, metres.
+    :param parts: (P, 4) left, top, right, bottom of a head's TRG box, in its sides.
+    """
+    if len(windows) < 2:
+        return np.zeros((len(windows), len(parts)))
+    rays, size = windows.rays(windows.center), windows.size[:, None]
+    corner = rays[:, :2] / np.maximum(rays[:, 2:], 1e-3) - 0.5 * size
+    low = (corner[:, None] + parts[:, :2] * size[:, None])[:, None]  # (N, 1, P, 2)
+    high = (corner[:, None] + parts[:, 2:] * size[:, None])[:, None]
+    left, top, right = (
+        corner[:, axis, None] + edge * size for axis, edge in zip((0, 1, 0), _SILHOUETTE, strict=True)
+    )
+    wide = np.minimum(high[..., 0], right) - np.maximum(low[..., 0], left)  # (N, those who hide it, P)
+    tall = high[..., 1] - np.maximum(low[..., 1], top)
+    covered = np.maximum(wide, 0) * np.maximum(tall, 0) / (high - low).prod(axis=-1)
+    depth = np.asarray(depths)
+    covered[depth >= depth[:, None]] = 0.0
+    return np.minimum(covered, 1.0).max(axis=1)
+
+
+def hidden_faces(windows: CropWindows, depths: Sequence[float]) -> Array:
+    """(N,) how much of each face is hidden by nearer heads; see :func:`hidden_parts`."""
+    return hidden_parts(windows, depths, _FACE[None])[:, 0]
 
 
 def give_slots(tracks: list[Track], taken: set[int], wanted: set[int], count: int) -> None:
