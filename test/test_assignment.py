@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from trg_ros.assignment import cheapest_pairs
+from trg_ros.errors import InputError
 
 
 @pytest.mark.parametrize("whole_numbers", [False, True])
@@ -27,3 +28,9 @@ def test_as_cheap_as_scipys(whole_numbers: bool) -> None:
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
 def test_nothing_to_pair(shape: tuple[int, int]) -> None:
     assert cheapest_pairs(np.zeros(shape)) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_endless_costs_are_refused(value: float) -> None:
+    with pytest.raises(InputError, match="must be finite"):
+        cheapest_pairs(np.array([[1.0, value], [2.0, 3.0]]))

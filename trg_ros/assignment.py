@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trg_ros.errors import InputError
+
 Array = NDArray[np.float64]
 
 
@@ -14,8 +16,11 @@ def cheapest_pairs(cost: Array) -> list[tuple[int, int]]:
     Shortest augmenting paths: each row gets a column in turn, where that is cheaper by moving rows that have
     one already (D. F. Crouse, On implementing 2D rectangular assignment algorithms, 2016).
 
-    :param cost: (R, C) of each pair, finite.
+    :param cost: (R, C) of each pair.
+    :raises InputError: unless they are finite.
     """
+    if not np.isfinite(cost).all():
+        raise InputError(f"costs of pairs must be finite, not {cost.tolist()}")
     rows, columns = cost.shape
     if rows > columns:
         return sorted((row, column) for column, row in cheapest_pairs(cost.T))
