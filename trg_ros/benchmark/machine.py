@@ -27,6 +27,7 @@ def describe_machine(label: str | None = None) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "cpu_features": [feature for feature in _FEATURES if feature in known],
         "memory_gib": round(int(memory.group(1)) / 2**20, 1) if memory else None,
+        "gpus": _gpus(),
         "system": platform.system(),
         "python": platform.python_version(),
         "versions": {"trg_ros": __version__, **_versions()},
@@ -36,6 +37,15 @@ def describe_machine(label: str | None = None) -> dict[str, Any]:
 def load() -> list[float]:
     """Processes that want to run, averaged over 1, 5 and 15 minutes."""
     return [round(value, 2) for value in os.getloadavg()]
+
+
+def _gpus() -> list[str]:
+    """Those that torch can use."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
 def _versions() -> dict[str, str]:

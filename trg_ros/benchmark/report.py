@@ -26,11 +26,12 @@ def markdown(report: dict[str, Any]) -> str:
     """The report of `trg-headpose benchmark` as Markdown."""
     machine, settings = report["machine"], report["settings"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    features = ", ".join(machine["cpu_features"])
+    cpus = f"{machine['cpus']} CPUs ({', '.join(machine['cpu_features'])})"
+    hardware = ", ".join([cpus, *machine.get("gpus", [])])
     sections = [
         "\n".join(
             [
-                f"Machine: {machine['machine']}, {machine['cpus']} CPUs ({features}), {machine['system']}, "
+                f"Machine: {machine['machine']}, {hardware}, {machine['system']}, "
                 f"Python {machine['python']}; {versions}.",
                 f"Weights: {settings['checkpoint']}; network threads: {settings['threads']}; "
                 f"load average before and after: {report['load_before'][0]} and {report['load_after'][0]}; "

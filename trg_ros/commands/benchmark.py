@@ -14,6 +14,7 @@ from trg_ros.benchmark.machine import describe_machine, load
 from trg_ros.errors import DetectorError, DeviceError, InputError
 
 _FACES = [0, 1, 2, 4, 10, 32]
+_FACES_GPU = [0, 1, 2, 4, 8, 16, 32]  # with each of its graphs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="FILE", help="a .safetensors checkpoint (default: packaged)")
     parser.add_argument("--photo", metavar="FILE", help="a photo with one face (default: scikit-image's)")
     parser.add_argument(
-        "--backends", nargs="+", metavar="NAME", help="of the network (default: all that run on this CPU)"
+        "--backends", nargs="+", metavar="NAME", help="of the network (default: all that run here)"
     )
-    parser.add_argument("--device", default="cpu", help="where the network runs (%(default)s)")
+    parser.add_argument(
+        "--device", default="cpu", help="where the network runs (%(default)s; backend cuda: on a GPU)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of the network (%(default)s)")
     parser.add_argument("--one-core", action="store_true", help="keep everything but ROS on one core")
-    parser.add_argument("--faces", nargs="+", type=int, default=_FACES, metavar="N", help="numbers of faces")
+    parser.add_argument("--faces", nargs="+", type=int, metavar="N", help="numbers of faces")
     parser.add_argument("--sizes", nargs="+", choices=["VGA", "1080p"], default=["VGA", "1080p"])
     parser.add_argument("--rounds", type=int, default=10, help="turns of five calls each (%(default)s)")
     parser.add_argument(
@@ -68,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.rounds < 1 or args.ros_seconds <= 0:
         raise InputError("--rounds and --ros-seconds must be above 0")
-    if min(args.faces) < 0 or max(args.faces) > 256:
+    if args.faces and (min(args.faces) < 0 or max(args.faces) > 256):
         raise InputError(f"--faces {' '.join(map(str, args.faces))}: they must be between 0 and 256")
     for peer in args.peer:
         if "=" not in peer:
@@ -96,7 +99,9 @@ def _measure(args: argparse.Namespace, cores: set[int]) -> dict[str, Any]:
         estimators, portrait, peers, args.rounds, args.threads, not args.no_paper
     )
     stages = StageBenchmark(estimators, photo, face_box, args.rounds)
-    report["stages"] = stages.run(args.faces, args.sizes, _tell)
+    on_gpu = any(estimator.device != "cpu" for estimator in estimators.values())
+    faces = args.faces or (_FACES_GPU if on_gpu else _FACES)
+    report["stages"] = stages.run(faces, args.sizes, _tell)
     report["ros"] = []
     if args.ros is not None:
         if cores:
@@ -142,8 +147,9 @@ def _estimators(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
 
     estimators = {}
     for backend in args.backends or [name for name in BACKENDS if name != "auto"]:
+        device = "cuda" if backend == "cuda" and args.device == "cpu" else args.device
         try:
-            estimator = HeadPoseEstimator.load(checkpoint, args.device, backend, threads=args.threads)
+            estimator = HeadPoseEstimator.load(checkpoint, device, backend, threads=args.threads)
         except DeviceError as error:
             if args.backends:
                 raise
@@ -153,8 +159,9 @@ def _estimators(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
             _ = estimator.detector
         except DetectorError as error:
             _tell(f"without a detector: {error}")
-            estimator = HeadPoseEstimator.load(checkpoint, args.device, backend, None, args.threads)
-        estimators[estimator.backend_name] = estimator
+            estimator = HeadPoseEstimator.load(checkpoint, device, backend, None, args.threads)
+        name = estimator.backend_name
+        estimators[f"{name} on {estimator.device}" if name in estimators else name] = estimator
     return estimators
 
 
