@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovarianceStamped
 from ros_harness import Robot
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
@@ -16,7 +16,7 @@ from trg_ros.msg import HeadPoseArray
 from visualization_msgs.msg import Marker, MarkerArray
 
 from trg_ros.camera import CameraModel
-from trg_ros.geometry import matrix_from_quaternion_xyzw
+from trg_ros.geometry import HEAD_R_FACE, matrix_from_quaternion_xyzw
 from trg_ros.ros.conversions import image_to_bgr
 
 OUTPUTS = {
@@ -99,6 +99,8 @@ def assert_outputs_agree(found: dict[str, Any], camera: CameraModel, image_bgr: 
     for head in faces.heads:
         camera_T_face = pose_matrix(head.pose.pose)
         assert camera_T_face[2, 3] > 0.1
+        camera_T_head = pose_matrix(Pose(position=head.head_origin, orientation=head.head_orientation))
+        np.testing.assert_allclose(camera_T_face[:3, :3], camera_T_head[:3, :3] @ HEAD_R_FACE, atol=1e-6)
         stamped = found[f"headpose/face_{head.slot}/pose"]
         assert stamped.header == header
         np.testing.assert_allclose(pose_matrix(stamped.pose), camera_T_face, atol=1e-6)

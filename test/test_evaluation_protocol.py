@@ -143,6 +143,10 @@ def test_alignment_removes_a_constant_origin_offset_and_nothing_else(arkitface):
     turn = Rotation.from_euler("y", 4, degrees=True).as_matrix()
     with_turn = evaluate_dataset(changed(turn, origin=offset), arkitface)
     assert summarise_protocol(with_turn.aligned)["ge"] == pytest.approx(4)
+    too_far = evaluate_dataset(changed(shift=(0, 0, 0.2)), arkitface)
+    depth_error, depth = too_far.aligned["tz_m"], too_far.translation[:, 2]
+    assert depth_error.max() > 0.01
+    np.testing.assert_allclose(too_far.aligned["tz_relative"], depth_error / depth)
 
 
 def test_biwi_add_is_measured_on_the_head_mesh(tmp_path):

@@ -172,6 +172,10 @@ def test_noise_is_a_part_of_the_error_along_and_across_the_ray():
     np.testing.assert_allclose(
         np.diag(measurement_noise(straight, np.array([0, 0, 2.0])))[:3], [1 / 16, 1 / 4, 9 / 4]
     )
+    ray = np.array([0.6, 0.0, 0.8])
+    beside = measurement_noise(np.eye(6), 3.0 * ray)
+    assert ray @ beside[:3, :3] @ ray == pytest.approx(1 / 4)
+    assert beside[1, 1] == pytest.approx(1 / 16)
 
 
 def test_a_blink_is_not_a_nod_of_the_whole_head(record_property):

@@ -11,7 +11,7 @@ from trg_ros.checkpoint import Checkpoint, CheckpointInfo
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.geometry import geodesic_distance
-from trg_ros.pnp import PnPBackend, solve_pnp, with_pose_source
+from trg_ros.pnp import INLIER_DISTANCE, PnPBackend, solve_pnp, with_pose_source
 
 LANDMARKS, TOPOLOGY = face()
 POINTS = LANDMARKS[TOPOLOGY.landmarks68]
@@ -61,6 +61,14 @@ def test_no_pose_from_nonsense():
         solve_pnp(POINTS, np.zeros((3, 2)), 0.01)
 
 
+def test_no_pose_behind_the_camera():
+    """Of points at random the best consensus is there now and then."""
+    rng = np.random.default_rng(0)
+    poses = [solve_pnp(POINTS, rng.uniform(-1, 1, (68, 2)), 0.3) for _ in range(20)]
+    assert sum(pose is None for pose in poses) in range(1, 20)
+    assert all(pose[2, 3] > 0 for pose in poses if pose is not None)
+
+
 class _TwoHeads:
     """Says the right landmarks, a wrong pose, and a good and a senseless 2D opinion."""
 
@@ -73,6 +81,7 @@ class _TwoHeads:
 
     def infer(self, crops_rgb, boxes):
         good = 2 * (self.plane - self.box[:2]) / self.box[2]
+        good[:10] += 2 * 2 * INLIER_DISTANCE  # outliers: twice as far off as may be, over half a side
         bad = np.full((68, 2), np.nan)
         return NetworkResult(
             np.repeat(LANDMARKS[None, TOPOLOGY.landmarks68], 2, axis=0).astype(np.float32),

@@ -86,6 +86,15 @@ def test_turning_right_or_up_moves_the_scene_left_or_down(path, t, moved):
     assert np.sign(np.round(seen - middle, 6)) == pytest.approx(moved)
 
 
+@pytest.mark.parametrize("t", TIMES)
+def test_the_horizon_stays_level_while_it_turns_and_tilts(t):
+    photo, camera, _ = photo_with_blobs()
+    virtual = VirtualCamera(photo, camera, path=CameraPath(pan_deg=20, tilt_deg=15, roll_deg=0))
+    turned = virtual.rotation(t) @ virtual.rotation(0.0).T
+    to_the_right = turned.T @ [1.0, 0.0, 0.0]
+    assert to_the_right[1] == pytest.approx(0.0, abs=1e-12)
+
+
 def test_positive_roll_is_clockwise_from_behind_the_camera():
     photo, camera, _ = photo_with_blobs()
     path = CameraPath(pan_deg=0, tilt_deg=0, roll_deg=10, roll_period_s=4)
