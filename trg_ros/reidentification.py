@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from trg_ros.assignment import cheapest_pairs
 from trg_ros.appearance import unlikeness
+from trg_ros.assignment import cheapest_pairs
 from trg_ros.heads import HeadPose
 
 Array = NDArray[np.float64]
