@@ -2,8 +2,8 @@
 
 A checkpoint is a .safetensors file. Its tensors are the network's state (`model.*`), the topology
 (`topology.*`) and, where there is one, the uncertainty head (`uncertainty.*`); its metadata has one entry,
-`trg_ros`, a JSON object with the format version, the configuration and the information. Nothing in it can run
-code when it is loaded.
+`trg_ros`, a JSON object with the format version, the configuration, the information and, where it was
+calibrated, the activations' peaks. Nothing in it can run code when it is loaded.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ Tensors = Mapping[str, NDArray[Any]]
 
 FORMAT_VERSION = 1
 METADATA_KEY = "trg_ros"
+_PEAKS = "activation_peaks"
 DEFAULT_NAME = "default.safetensors"
 WEIGHTS_DIRECTORY = Path(__file__).parent / "weights"
 
@@ -100,8 +101,9 @@ class CheckpointInfo:
 class Checkpoint:
     """Everything needed to run a TRG network, and to know what it is. Only building it needs torch.
 
-    weights      the network's state; torch tensors on the CPU are taken as well.
-    uncertainty  says how sure each pose is; without it `measured_errors` speak for all poses alike.
+    weights           the network's state; torch tensors on the CPU are taken as well.
+    uncertainty       says how sure each pose is; without it `measured_errors` speak for all poses alike.
+    activation_peaks  by convolution: what `trg_ros.model.quantization` needs to make integers of its input.
     """
 
     config: TRGConfig
@@ -109,6 +111,7 @@ class Checkpoint:
     info: CheckpointInfo
     weights: Tensors
     uncertainty: UncertaintyHead | None = None
+    activation_peaks: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         arrays = {name: np.asarray(value) for name, value in self.weights.items()}
@@ -161,6 +164,8 @@ def save_checkpoint(path: StrPath, checkpoint: Checkpoint, dtype: DTypeLike = np
         "config": checkpoint.config.to_dict(),
         "info": dataclasses.replace(checkpoint.info, created=checkpoint.info.created or now).to_dict(),
     }
+    if checkpoint.activation_peaks:
+        metadata[_PEAKS] = checkpoint.activation_peaks
     try:
         text = json.dumps(metadata, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
@@ -180,6 +185,7 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
     try:
         config = TRGConfig.from_dict(description["config"])
         info = CheckpointInfo.from_dict(description["info"])
+        peaks = _read_peaks(description)
         topology = _read_topology(tensors)
         uncertainty = _part(tensors, "uncertainty.")
         head = UncertaintyHead.from_tensors(uncertainty) if uncertainty else None
@@ -191,7 +197,7 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
         _check_state(config, topology, weights)
     except (InputError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return Checkpoint(config, topology, info, weights, head)
+    return Checkpoint(config, topology, info, weights, head, peaks)
 
 
 def lossless_dtype(weights: Tensors) -> DTypeLike:
@@ -285,6 +291,18 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         if not isinstance(description.get(part), dict):
             raise CheckpointError(f"{path}: its metadata has no {part!r}")
     return description
+
+
+def _read_peaks(description: Mapping[str, Any]) -> dict[str, float] | None:
+    peaks = description.get(_PEAKS)
+    if peaks is None:
+        return None
+    if not isinstance(peaks, dict):
+        raise CheckpointError(f"its {_PEAKS} must be a JSON object, not {type(peaks).__name__}")
+    for layer, peak in peaks.items():
+        if isinstance(peak, bool) or not isinstance(peak, (int, float)) or not 0 < peak < np.inf:
+            raise CheckpointError(f"its {_PEAKS}: {layer} must be a number above 0, not {peak!r}")
+    return {layer: float(peak) for layer, peak in peaks.items()}
 
 
 def _read_topology(tensors: Tensors) -> Topology:

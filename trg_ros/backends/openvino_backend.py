@@ -1,8 +1,9 @@
 """The network in OpenVINO: more than twice as fast as torch on a CPU.
 
 It is compiled in parts. The first makes feature maps of the crops, which is nearly all the arithmetic, in
-fp32 or bf16; the second refines landmarks and pose with them, always in fp32, because a head at one metre in
-bf16 is off by millimetres from rounding alone. The third makes all landmarks, once somebody asks for them.
+fp32, bf16 or int8; the second refines landmarks and pose with them, always in fp32, because a head at one
+metre in bf16 is off by millimetres from rounding alone. (With int8, weights of the second are integers, too;
+what they are multiplied with is not.) The third makes all landmarks, once somebody asks for them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import sys
 import threading
 from collections.abc import Sequence
@@ -30,12 +32,13 @@ from trg_ros.errors import DeviceError
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 PARTS = ("features", "refinement", "landmarks")
 #: Numbers of faces that networks are compiled for.
 _SIZES = (1, 2, 4, 8)
 #: A network may be that many times too large for the faces at hand.
 _MAX_IDLE_SHARE = 1.4
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 def openvino_installed() -> bool:
@@ -58,6 +61,15 @@ def import_openvino() -> ModuleType:
     return openvino
 
 
+def has_vnni() -> bool:
+    """Whether the CPU multiplies 8-bit integers without losing digits; older ones saturate on the way."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", _CPUINFO.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return False
+    return flags is not None and not {"avx512_vnni", "avx_vnni"}.isdisjoint(flags[1].split())
+
+
 class OpenVINOBackend:
     """OpenVINO on the CPU.
 
@@ -65,10 +77,11 @@ class OpenVINOBackend:
     That for one face is there from the start; for more faces at once others are compiled when they are first
     needed, in the background: until they are ready, those that exist run several times.
 
-    :param precision: of the feature maps: "fp32", or "bf16" where the CPU has instructions for it.
+    :param precision: of the feature maps: "fp32", or "bf16" or "int8" where the CPU has instructions for it.
     :param threads: CPU threads; None: as many as OpenVINO finds cores.
     :param cache: where converted networks are kept between starts.
-    :raises DeviceError: when OpenVINO is missing, or the CPU has no bf16.
+    :raises DeviceError: when OpenVINO is missing, the CPU has no such instructions, or the checkpoint lacks
+        what integers need.
     """
 
     def __init__(
@@ -80,16 +93,14 @@ class OpenVINOBackend:
     ) -> None:
         openvino = import_openvino()
         self._core = openvino.Core()
-        if precision == "bf16" and not self._has_bf16():
-            raise DeviceError(
-                "backend openvino-bf16: this CPU has no bf16 instructions; use backend openvino"
-            )
+        self._check(checkpoint, precision)
         self._precision = precision
         self._threads = threads
+        integers = precision == "int8"
         self._models = (cache or ModelCache()).load_or_build(
-            _key(checkpoint, openvino.__version__),
+            _key(checkpoint, integers, openvino.__version__),
             load=lambda folder: [self._core.read_model(folder / f"{part}.xml") for part in PARTS],
-            build=lambda: _build(checkpoint),
+            build=lambda: _build(checkpoint, integers),
             save=_save,
         )
         self._lock = threading.Lock()
@@ -158,13 +169,27 @@ class OpenVINOBackend:
             "INFERENCE_PRECISION_HINT": precision,
             # A pinned thread waits for its core while another one is idle, if the machine has other work.
             "ENABLE_CPU_PINNING": False,
+            # Otherwise what integer weights are multiplied with would be rounded as well.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
         if self._threads is not None:
             options["INFERENCE_NUM_THREADS"] = self._threads
         return self._core.compile_model(model, "CPU", options).create_infer_request()
 
-    def _has_bf16(self) -> bool:
-        return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    def _check(self, checkpoint: Checkpoint, precision: str) -> None:
+        if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise DeviceError(
+                "backend openvino-bf16: this CPU has no bf16 instructions; use backend openvino"
+            )
+        if precision == "int8" and not has_vnni():
+            raise DeviceError(
+                "backend openvino-int8: this CPU has no VNNI instructions; use backend openvino"
+            )
+        if precision == "int8" and not checkpoint.activation_peaks:
+            raise DeviceError(
+                f"backend openvino-int8: {checkpoint.info.name} has no activation peaks; run `trg-headpose "
+                "calibrate` on it, or use backend openvino"
+            )
 
 
 class _Network:
@@ -210,10 +235,10 @@ def _fixed(model: Any, size: int) -> Any:
     return model
 
 
-def _build(checkpoint: Checkpoint) -> list[Any]:
+def _build(checkpoint: Checkpoint, integers: bool) -> list[Any]:
     from trg_ros.backends.openvino_conversion import convert  # it needs torch; what is cached doesn't
 
-    return convert(checkpoint)
+    return convert(checkpoint, integers)
 
 
 def _save(models: Sequence[Any], folder: Path) -> None:
@@ -221,10 +246,12 @@ def _save(models: Sequence[Any], folder: Path) -> None:
         import_openvino().save_model(model, folder / f"{part}.xml", compress_to_fp16=False)
 
 
-def _key(checkpoint: Checkpoint, openvino_version: str) -> str:
+def _key(checkpoint: Checkpoint, integers: bool, openvino_version: str) -> str:
     """Changes with everything that the converted network depends on."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([openvino_version, checkpoint.config.to_dict()], sort_keys=True).encode())
+    peaks = checkpoint.activation_peaks if integers else None
+    settings = [openvino_version, checkpoint.config.to_dict(), peaks]
+    digest.update(json.dumps(settings, sort_keys=True).encode())
     conversion = Path(__file__).with_name("openvino_conversion.py")
     for source in sorted([*Path(trg_ros.model.__file__).parent.glob("*.py"), conversion]):
         digest.update(source.read_bytes())

@@ -11,11 +11,17 @@ from torch import nn
 from trg_ros.backends.openvino_backend import PARTS, import_openvino
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.model.deploy import DeployedTRG
+from trg_ros.model.quantization import quantised
 
 
-def convert(checkpoint: Checkpoint) -> list[Any]:
-    """The network's parts as OpenVINO models with a dynamic batch."""
+def convert(checkpoint: Checkpoint, integers: bool = False) -> list[Any]:
+    """The network's parts as OpenVINO models with a dynamic batch.
+
+    :param integers: make 8-bit integers of weights and activations; the checkpoint has to have peaks.
+    """
     network = DeployedTRG(checkpoint.build_model())
+    if integers:
+        network = quantised(network, checkpoint.activation_peaks or {})
     size = checkpoint.config.input_size
     crops = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     box = torch.tensor([[0.0, 0.0, 0.2], [0.1, 0.1, 0.3]])

@@ -7,14 +7,14 @@ import logging
 import re
 from pathlib import Path
 
-from trg_ros.backends.openvino_backend import OpenVINOBackend, openvino_installed
+from trg_ros.backends.openvino_backend import OpenVINOBackend, has_vnni, openvino_installed
 from trg_ros.backends.protocol import Backend
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.errors import DeviceError, InputError
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "torch", "openvino", "openvino-bf16", "cuda")
+BACKENDS = ("auto", "torch", "openvino", "openvino-int8", "openvino-bf16", "cuda")
 
 
 #: The libraries of the drivers of GPUs that torch calls "cuda": NVIDIA's, and AMD's kernel interface.
@@ -71,9 +71,9 @@ def make_backend(
 ) -> Backend:
     """The back end for a checkpoint.
 
-    :param backend: one of ``BACKENDS``. "auto": on a GPU "cuda"; on the CPU OpenVINO in fp32 if it is
-        installed, else torch. "openvino-bf16" has to be asked for: it is faster, but turns some heads by a
-        degree.
+    :param backend: one of ``BACKENDS``. "auto": on a GPU "cuda"; on the CPU OpenVINO if it is installed, else
+        torch; in int8 if weights and CPU are fit for it, else in fp32. "openvino" is always fp32.
+        "openvino-bf16" has to be asked for: slower than int8, and it turns some heads by a degree.
     :param threads: CPU threads of the network; None: the back end's own choice.
     :raises DeviceError: see :func:`resolve_device`; or for a back end that isn't there or can't run there.
     :raises InputError: for an unknown back end, or a number of threads below 1.
@@ -93,12 +93,18 @@ def make_backend(
             f"backend {backend!r} runs on the CPU only: use device 'cpu', or backend cuda, torch or auto"
         )
     try:
-        return OpenVINOBackend(checkpoint, "bf16" if backend == "openvino-bf16" else "fp32", threads)
+        return OpenVINOBackend(checkpoint, _precision(checkpoint, backend), threads)
     except DeviceError as error:
         if backend != "auto":
             raise
         logger.warning("backend auto: %s; running in torch", error)
         return _torch_backend(checkpoint, chosen, threads)
+
+
+def _precision(checkpoint: Checkpoint, backend: str) -> str:
+    if backend == "auto":
+        return "int8" if checkpoint.activation_peaks and has_vnni() else "fp32"
+    return backend.partition("-")[2] or "fp32"
 
 
 def _torch_backend(checkpoint: Checkpoint, device: str, threads: int | None) -> Backend:

@@ -1,4 +1,4 @@
-"""Training the uncertainty head of a finished checkpoint: the poses stay as they are, bit by bit.
+"""Training the uncertainty head of a finished checkpoint, after finding out how to compute it in integers.
 
 The head learns from the checkpoint's errors on augmented training crops, half of them as first and half as
 second looks see them, by the negative log likelihood of a Gaussian. A network is more at home with the heads
@@ -7,6 +7,7 @@ heads, after all looks of the estimator; and measured on others.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from trg_ros.checkpoint import Checkpoint
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.evaluation.calibration import INSIDE_95, calibration_report, held_out_looks
 from trg_ros.evaluation.looks import Looks, joined_looks, single_looks
+from trg_ros.evaluation.quantization import PEAK_SAMPLES, with_integers
 from trg_ros.evaluation.rendered import HeldOutSet
 from trg_ros.model.uncertainty import INPUTS, NUMBERS, RESIDUAL_UNIT, UncertaintyHead, pose_factor
 from trg_ros.synthetic.dataset import RenderedDataset
 from trg_ros.synthetic.landmark_set import default_landmark_set
-from trg_ros.training.augmentation import Augmenter
+from trg_ros.training.augmentation import Augmenter, TrainingBatch
 from trg_ros.training.batches import load_backgrounds
 from trg_ros.training.config import TrainingConfig
 from trg_ros.uncertainty import uncertainty_inputs
@@ -43,13 +45,19 @@ MIN_SAMPLES = 100  # to learn from, and held out
 def calibrate(
     checkpoint: Checkpoint, config: TrainingConfig, held_out: HeldOutSet, samples: int, threads: int = 1
 ) -> Checkpoint:
-    """The checkpoint with an uncertainty head, and with how well it does among its measured errors.
+    """The checkpoint with activation peaks and an uncertainty head, and with how well both do among its
+    measured errors.
 
     :param config: of a training run: where training heads and backgrounds are, and how crops are made.
     :param held_out: half of it scales the standard deviations, the other half measures.
     :param samples: training crops.
     """
-    plain = dataclasses.replace(checkpoint, uncertainty=None)
+    size = checkpoint.config.input_size
+    plain = with_integers(
+        dataclasses.replace(checkpoint, uncertainty=None),
+        np.concatenate([batch.crops for batch in training_batches(config, size, PEAK_SAMPLES)]),
+        held_out.crops(size),
+    )
     estimator = HeadPoseEstimator.load(plain, detector=None, threads=threads)
     looks = training_looks(estimator, config, samples)
     head = fit_head(uncertainty_inputs(looks.result, looks.windows), looks.residuals(), config.seed)
@@ -62,10 +70,10 @@ def calibrate(
         name: calibration_report(some[measuring], calibrated) for name, some in held.items()
     }
     info = dataclasses.replace(
-        checkpoint.info,
-        measured_errors={**checkpoint.info.measured_errors, "calibration": report},
+        plain.info,
+        measured_errors={**plain.info.measured_errors, "calibration": report},
         provenance={
-            **checkpoint.info.provenance,
+            **plain.info.provenance,
             "uncertainty": f"trg-headpose calibrate: learned from {samples} training crops; scaled and "
             f"measured on {len(held['all_looks'])} held-out heads, half each",
         },
@@ -75,12 +83,21 @@ def calibrate(
 
 def training_looks(estimator: HeadPoseEstimator, config: TrainingConfig, samples: int) -> Looks:
     """One look at each of so many augmented crops of the training set."""
+    batches = training_batches(config, estimator.checkpoint.config.input_size, samples)
+    return joined_looks(
+        single_looks(estimator.backend, batch)
+        for batch in tqdm(batches, "training crops", -(-samples // _CUT), leave=False)
+    )
+
+
+def training_batches(config: TrainingConfig, size: int, samples: int) -> Iterator[TrainingBatch]:
+    """So many augmented crops of the training set, of ``size`` px, half of them as second looks see them."""
     augmentation = dataclasses.replace(
         config.augmentation, settled_probability=_SETTLED, clear_probability=0.0, focal_error_probability=0.0
     )
     chosen = default_landmark_set()
     augmenter = Augmenter(
-        estimator.checkpoint.config.input_size,
+        size,
         chosen.flip,
         chosen.landmarks68,
         load_backgrounds(config.data, config.seed),
@@ -88,11 +105,8 @@ def training_looks(estimator: HeadPoseEstimator, config: TrainingConfig, samples
     )
     dataset = RenderedDataset(Path(config.data.root).expanduser())
     rng = np.random.default_rng(config.seed)
-    parts = []
-    for _ in tqdm(range(-(-samples // _CUT)), "training crops", leave=False):
-        batch = augmenter(dataset.gather(rng.integers(0, len(dataset), _CUT)), rng)
-        parts.append(single_looks(estimator.backend, batch))
-    return joined_looks(parts)
+    for _ in range(-(-samples // _CUT)):
+        yield augmenter(dataset.gather(rng.integers(0, len(dataset), _CUT)), rng)
 
 
 def fit_head(inputs: Array, residuals: Array, seed: int = 1) -> UncertaintyHead:
