@@ -7,12 +7,14 @@ pytest.importorskip("rclpy", reason="needs ROS")
 pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
 from types import SimpleNamespace
+from typing import Any
 
 from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from trg_ros.geometry import make_transform
 from trg_ros.heads import covariances
+from trg_ros.ros.frame import StampedHeads
 from trg_ros.ros.messages import pose_with_covariance_stamped
 
 ERRORS = {"rotation_std_deg": [2.0, 5.0, 1.0], "translation_std_relative": [0.01, 0.02, 0.06]}
@@ -37,7 +39,9 @@ def test_the_published_covariance_is_that_of_simulated_errors(place):
         camera_T_face=make_transform(truth.as_matrix(), place),
         covariance=covariances(place[None], ERRORS)[0],
     )
-    message = pose_with_covariance_stamped(Header(frame_id="camera"), SimpleNamespace(head=head))
+    tracked: Any = SimpleNamespace(head=head)
+    heads = StampedHeads(Header(frame_id="camera"), [tracked])
+    message = pose_with_covariance_stamped(heads.header, tracked, heads.face_poses[0])
     published = np.array(message.pose.covariance).reshape(6, 6)
     # What a reader does: the error about the fixed axes of the header's frame, x, then y, then z.
     q = message.pose.pose.orientation

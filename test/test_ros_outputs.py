@@ -74,8 +74,11 @@ def test_tf_can_be_turned_off_and_then_does_not_keep_the_node_awake(rig: Rig) ->
     assert rig.idle()
     assert rig.set(publish_tf=True, tf_prefix="robot1/") == []
     messages.clear()
-    assert robot.spin_until(lambda: messages, sending=True)
-    assert messages[-1].transforms[0].child_frame_id == "robot1/face_0"
+
+    def named() -> bool:
+        return any(message.transforms[0].child_frame_id == "robot1/face_0" for message in messages)
+
+    assert robot.spin_until(named, sending=True)
 
 
 def test_markers_of_faces_that_left_are_deleted(rig: Rig) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from geometry_msgs.msg import Pose
 from std_msgs.msg import Header
 
+from trg_ros.geometry import FACE_R_GAZE
+from trg_ros.ros.poses import pose_messages
 from trg_ros.ros.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -30,12 +34,24 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """Heads as they should be some time after their image. Only their poses and covariances mean anything."""
+class StampedHeads:
+    """Heads at one moment: their image's, or a later one that was predicted. Messages share the poses."""
 
     header: Header
     """The time that the poses are for, and the camera's frame."""
     heads: Sequence[TrackedHead]
+
+    @cached_property
+    def face_poses(self) -> list[Pose]:
+        """camera_T_face of each."""
+        return pose_messages([tracked.head.camera_T_face for tracked in self.heads])
+
+    @cached_property
+    def gaze_poses(self) -> list[Pose]:
+        """The same origins, optical axes, z out of the face."""
+        matrices = np.array([tracked.head.camera_T_face for tracked in self.heads]).reshape(-1, 4, 4)
+        matrices[:, :3, :3] = matrices[:, :3, :3] @ FACE_R_GAZE
+        return pose_messages(matrices)
 
 
 @dataclass(frozen=True)
@@ -55,10 +71,15 @@ class FrameResult:
     """`heads` as they were measured, before any smoothing."""
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     """Runs since the image arrived."""
-    prediction: Prediction | None = None
+    prediction: StampedHeads | None = None
     """None: nobody asked for one, or there was nothing to gain."""
 
+    @cached_property
+    def seen(self) -> StampedHeads:
+        """The heads in the image."""
+        return StampedHeads(self.header, self.heads)
+
     @property
-    def latest(self) -> Prediction:
-        """The newest that is known about where the heads are, and for when: the prediction or the image."""
-        return self.prediction or Prediction(self.header, self.heads)
+    def latest(self) -> StampedHeads:
+        """The newest that is known about where the heads are, and for when."""
+        return self.prediction or self.seen

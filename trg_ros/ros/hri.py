@@ -158,8 +158,7 @@ class HriOutput:
         if result.heads and result.header.frame_id and stamped:
             # Ids are unique already, and libhri looks for exactly these names.
             prefix = "" if settings.tf_prefix == "auto" else settings.tf_prefix
-            latest = result.latest
-            self._broadcaster.sendTransform(transforms(latest.heads, latest.header, prefix, names))
+            self._broadcaster.sendTransform(transforms(result.latest, prefix, names))
         self._tracked.publish(self._messages.IdsList(header=result.header, ids=names))
         for identity, face in list(self._faces.items()):
             if not 0 <= stamp_s - face.seen_s <= _KEEP_S:

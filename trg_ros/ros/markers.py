@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point, Vector3
+from geometry_msgs.msg import Point, Pose, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from trg_ros.ros.frame import FrameResult
-from trg_ros.ros.messages import pose_from_matrix
 from trg_ros.ros.parameters import Settings
 from trg_ros.tracking import TrackedHead
 
@@ -52,11 +51,11 @@ class FaceMarkers:
     def build(self, result: FrameResult, settings: Settings) -> MarkerArray:
         """Everything the settings ask for, for every face; axes and landmarks in the camera frame, metres."""
         markers: list[Marker] = []
-        for tracked in result.heads:
+        for tracked, pose in zip(result.heads, result.seen.face_poses, strict=True):
             if settings.marker_landmarks:
                 markers.append(self._landmarks(result.header, tracked, settings.marker_point_size))
             if settings.marker_axes:
-                markers.append(_axes(result.header, tracked, settings.marker_axes_length))
+                markers.append(_axes(result.header, tracked.slot, pose, settings.marker_axes_length))
             if settings.marker_mesh:
                 markers.append(self._mesh(result.header, tracked))
         shown = {(marker.ns, marker.id) for marker in markers}
@@ -108,7 +107,7 @@ class FaceMarkers:
         return points
 
 
-def _axes(header: Header, tracked: TrackedHead, length_m: float) -> Marker:
+def _axes(header: Header, slot: int, pose: Pose, length_m: float) -> Marker:
     points, colours = [], []
     for axis, colour in enumerate(_AXES_COLOURS):
         tip = [0.0, 0.0, 0.0]
@@ -118,10 +117,10 @@ def _axes(header: Header, tracked: TrackedHead, length_m: float) -> Marker:
     return _marker(
         header,
         AXES,
-        tracked.slot,
+        slot,
         Marker.LINE_LIST,
         scale=Vector3(x=0.06 * length_m),
-        pose=pose_from_matrix(tracked.head.camera_T_face),
+        pose=pose,
         points=points,
         colors=colours,
         color=ColorRGBA(a=1.0),

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from geometry_msgs.msg import (
-    Point,
     Pose,
     PoseStamped,
     PoseWithCovariance,
     PoseWithCovarianceStamped,
-    Quaternion,
     Transform,
     TransformStamped,
     Vector3,
@@ -20,9 +17,9 @@ from geometry_msgs.msg import (
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-from trg_ros.geometry import FACE_R_GAZE, quaternion_xyzw_from_matrix
 from trg_ros.msg import FaceBox, HeadPose, HeadPoseArray
-from trg_ros.ros.frame import FrameResult
+from trg_ros.ros.frame import FrameResult, StampedHeads
+from trg_ros.ros.poses import pose_messages
 from trg_ros.tracking import TrackedHead
 
 _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("id", "<u4")])
@@ -37,50 +34,46 @@ _CLOUD_FIELDS = [
 ]
 
 
-def pose_from_matrix(camera_T_face: npt.NDArray[np.floating]) -> Pose:
-    """(4, 4) rigid transform, metres -> Pose."""
-    x, y, z, w = (float(value) for value in quaternion_xyzw_from_matrix(camera_T_face[:3, :3]))
-    px, py, pz = (float(value) for value in camera_T_face[:3, 3])
-    return Pose(position=Point(x=px, y=py, z=pz), orientation=Quaternion(x=x, y=y, z=z, w=w))
-
-
-def pose_stamped(header: Header, tracked: TrackedHead) -> PoseStamped:
+def pose_stamped(header: Header, tracked: TrackedHead, pose: Pose) -> PoseStamped:
     """camera_T_face in the image's frame."""
-    return PoseStamped(header=header, pose=pose_from_matrix(tracked.head.camera_T_face))
+    return PoseStamped(header=header, pose=pose)
 
 
-def pose_with_covariance_stamped(header: Header, tracked: TrackedHead) -> PoseWithCovarianceStamped:
+def pose_with_covariance_stamped(
+    header: Header, tracked: TrackedHead, pose: Pose
+) -> PoseWithCovarianceStamped:
     """camera_T_face and its covariance in the image's frame; rotations are about that frame's fixed axes."""
-    return PoseWithCovarianceStamped(header=header, pose=_pose_with_covariance(tracked))
+    return PoseWithCovarianceStamped(header=header, pose=_with_covariance(tracked, pose))
 
 
-def _pose_with_covariance(tracked: TrackedHead) -> PoseWithCovariance:
-    return PoseWithCovariance(
-        pose=pose_from_matrix(tracked.head.camera_T_face),
-        covariance=np.asarray(tracked.head.covariance, dtype=np.float64).ravel(),
-    )
+def _with_covariance(tracked: TrackedHead, pose: Pose) -> PoseWithCovariance:
+    covariance = np.asarray(tracked.head.covariance, dtype=np.float64).ravel()
+    return PoseWithCovariance(pose=pose, covariance=covariance)
 
 
 def head_pose_array(result: FrameResult, with_landmarks: bool) -> HeadPoseArray:
     """All heads of an image in one message; an image without a face gives an empty list."""
+    heads_in_camera = pose_messages([tracked.head.camera_T_head for tracked in result.heads])
     return HeadPoseArray(
         header=result.header,
         image_width=result.image_bgr.shape[1],
         image_height=result.image_bgr.shape[0],
         intrinsics_assumed=result.intrinsics_assumed,
         checkpoint=result.checkpoint,
-        heads=[_head_pose(tracked, with_landmarks) for tracked in result.heads],
+        heads=[
+            _head_pose(*parts, with_landmarks)
+            for parts in zip(result.heads, result.seen.face_poses, heads_in_camera, strict=True)
+        ],
     )
 
 
-def _head_pose(tracked: TrackedHead, with_landmarks: bool) -> HeadPose:
+def _head_pose(tracked: TrackedHead, pose: Pose, head_pose: Pose, with_landmarks: bool) -> HeadPose:
     head = tracked.head
-    head_pose = pose_from_matrix(head.camera_T_head)
     left, top, right, bottom = (float(value) for value in head.box)
     message = HeadPose(
         id=tracked.id,
         slot=tracked.slot,
-        pose=_pose_with_covariance(tracked),
+        pose=_with_covariance(tracked, pose),
         head_origin=head_pose.position,
         head_orientation=head_pose.orientation,
         box=FaceBox(left=left, top=top, right=right, bottom=bottom, score=float(head.score)),
@@ -105,29 +98,25 @@ def frame_prefix(wanted: str, node_name: str) -> str:
 
 
 def transforms(
-    heads: Sequence[TrackedHead], header: Header, prefix: str, names: Sequence[object] | None = None
+    heads: StampedHeads, prefix: str, names: Sequence[object] | None = None
 ) -> list[TransformStamped]:
     """camera -> face_<slot> (REP 155) and gaze_<slot> (same origin, optical axes, z out of the face).
 
     :param names: of the heads, instead of their slots.
     """
-    stamped = []
-    for index, tracked in enumerate(heads):
-        key = tracked.slot if names is None else names[index]
-        camera_T_face = np.asarray(tracked.head.camera_T_face, dtype=np.float64)
-        camera_T_gaze = camera_T_face.copy()
-        camera_T_gaze[:3, :3] = camera_T_face[:3, :3] @ FACE_R_GAZE
-        for name, matrix in (("face", camera_T_face), ("gaze", camera_T_gaze)):
-            pose = pose_from_matrix(matrix)
-            translation = Vector3(x=pose.position.x, y=pose.position.y, z=pose.position.z)
-            stamped.append(
-                TransformStamped(
-                    header=header,
-                    child_frame_id=f"{prefix}{name}_{key}",
-                    transform=Transform(translation=translation, rotation=pose.orientation),
-                )
-            )
-    return stamped
+    keys = [tracked.slot for tracked in heads.heads] if names is None else names
+    return [
+        TransformStamped(
+            header=heads.header,
+            child_frame_id=f"{prefix}{kind}_{key}",
+            transform=Transform(
+                translation=Vector3(x=pose.position.x, y=pose.position.y, z=pose.position.z),
+                rotation=pose.orientation,
+            ),
+        )
+        for key, face, gaze in zip(keys, heads.face_poses, heads.gaze_poses, strict=True)
+        for kind, pose in (("face", face), ("gaze", gaze))
+    ]
 
 
 def landmark_cloud(result: FrameResult) -> PointCloud2:

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from trg_ros.errors import CameraError, TrgRosError
 from trg_ros.ros.boxes import boxes_from_message
 from trg_ros.ros.conversions import compressed_to_bgr, image_to_bgr
-from trg_ros.ros.frame import Frame, FrameResult, Prediction
+from trg_ros.ros.frame import Frame, FrameResult, StampedHeads
 from trg_ros.ros.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Pipeline:
             stopwatch,
         )
 
-    def _predict(self, result: FrameResult, stamp_s: float, limit_s: float) -> Prediction | None:
+    def _predict(self, result: FrameResult, stamp_s: float, limit_s: float) -> StampedHeads | None:
         """The heads as they should be now, but at most `limit_s` after their image."""
         age_s = self.ros_time_s() - stamp_s
         if abs(age_s) > _GAP_S:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovarianceStamped
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 from tf2_ros import TransformBroadcaster
@@ -107,7 +107,9 @@ class _MarkersOutput(_TopicOutput):
 class _PosesOutput:
     """One topic per slot; `build` makes its message."""
 
-    def __init__(self, publishers: list[Publisher[Any]], build: Callable[[Header, TrackedHead], Any]) -> None:
+    def __init__(
+        self, publishers: list[Publisher[Any]], build: Callable[[Header, TrackedHead, Pose], Any]
+    ) -> None:
         self._publishers = publishers
         self._build = build
 
@@ -116,10 +118,10 @@ class _PosesOutput:
 
     def publish(self, result: FrameResult, settings: Settings) -> None:
         latest = result.latest
-        for tracked in latest.heads:
+        for tracked, pose in zip(latest.heads, latest.face_poses, strict=True):
             publisher = self._publishers[tracked.slot]
             if publisher.get_subscription_count() > 0:
-                publisher.publish(self._build(latest.header, tracked))
+                publisher.publish(self._build(latest.header, tracked, pose))
 
     def clear(self) -> None:
         pass
@@ -141,7 +143,7 @@ class _TransformsOutput:
         # tf2 ignores a second transform with the same stamp: with zeros the first would stay for ever.
         if latest.heads and latest.header.frame_id and (stamp.sec or stamp.nanosec):
             prefix = frame_prefix(settings.tf_prefix, self._node_name)
-            self._broadcaster.sendTransform(transforms(latest.heads, latest.header, prefix))
+            self._broadcaster.sendTransform(transforms(latest, prefix))
 
     def clear(self) -> None:
         pass

@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 from trg_ros.errors import InputError
 from trg_ros.filtering import PoseSmoother
 from trg_ros.geometry import make_transform, matrix_from_quaternion_xyzw
-from trg_ros.ros.frame import Prediction
+from trg_ros.ros.frame import StampedHeads
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import TransformStamped
@@ -120,7 +120,7 @@ class Smoothing:
         self._smoothed = True
         return self._smoother.update(heads, camera, stamp_s, fixed_T_camera)
 
-    def ahead(self, heads: Sequence[TrackedHead], header: Header, step_s: float) -> Prediction | None:
+    def ahead(self, heads: Sequence[TrackedHead], header: Header, step_s: float) -> StampedHeads | None:
         """What `apply` just returned, `step_s` after its image; None where nothing can be said.
 
         Not further than TF knows where a camera that moves is. No moment is predicted twice, for tf2 ignores
@@ -142,7 +142,7 @@ class Smoothing:
         except InputError:  # the transform of the image was there, so it is about this one only
             return None
         self._predicted_ns = then_ns
-        return Prediction(then, self._smoother.ahead(heads, 1e-9 * (then_ns - image_ns), fixed_T_camera))
+        return StampedHeads(then, self._smoother.ahead(heads, 1e-9 * (then_ns - image_ns), fixed_T_camera))
 
     def reset(self) -> None:
         """Start afresh with the next image."""
