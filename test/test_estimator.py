@@ -14,6 +14,7 @@ from trg_ros.backends import make_backend, resolve_device
 from trg_ros.backends.torch_backend import TorchBackend
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo
+from trg_ros.crop import CropWindows
 from trg_ros.errors import CheckpointError, DetectorError, DeviceError, InputError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.geometry import HEAD_R_FACE, geodesic_distance
@@ -57,6 +58,17 @@ def test_heads_are_where_they_are(name, estimator):
         assert np.abs(middle - camera.project(center)).max() < 4
     assert estimator._backend.batches == [2, 2, 2], "one batch, and two to look again"
     assert estimator.forward_passes == 3
+
+
+def test_each_window_is_looked_at_as_often_as_it_asks_for(estimator):
+    camera = CAMERAS["none"]
+    image, boxes = draw(camera, CENTERS), np.stack([box_of(camera, center) for center in CENTERS])
+    windows = CropWindows.from_boxes(camera, boxes)
+    once = estimator.estimate_windows(image, camera, windows, np.array([0, 0]))
+    mixed = estimator.estimate_windows(image, camera, windows, np.array([0, 2]))
+    assert estimator._backend.batches == [2, 2, 1, 1]
+    np.testing.assert_array_equal(mixed.result.translation[0], once.result.translation[0])
+    assert (mixed.windows.center[1] != once.windows.center[1]).all()
 
 
 def test_fisheye_far_off_the_axis(estimator):
@@ -326,7 +338,7 @@ def test_unknown_devices(device):
 
 
 def test_unknown_backend(small):
-    with pytest.raises(InputError, match="'tensorrt' is unknown: use auto, torch, openvino or"):
+    with pytest.raises(InputError, match="'tensorrt' is unknown: use auto, torch, openvino"):
         HeadPoseEstimator.load(small, device="cpu", backend="tensorrt")
 
 
