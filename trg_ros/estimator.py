@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from trg_ros.backends import Backend, NetworkResult, make_backend
 from trg_ros.backends.memory import BatchLimit
 from trg_ros.backends.mirrored import mirrored
+from trg_ros.backends.protocol import Crops, Cutter
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
 from trg_ros.checks import check_image, checked_boxes, checked_scores
@@ -81,8 +83,8 @@ class HeadPoseEstimator:
         :param checkpoint: file (or a loaded checkpoint); None: the packaged weights.
         :param device: "auto" (a GPU if there is one, else the CPU, which is logged), "cpu", "cuda" or
             "cuda:N".
-        :param backend: "auto" (on the CPU OpenVINO if it is installed, else torch), "torch", "openvino" or
-            "openvino-bf16".
+        :param backend: "auto" (on a GPU "cuda"; on the CPU OpenVINO if it is installed, else torch), or one
+            of ``trg_ros.backends.BACKENDS``.
         :param detector: "auto" looks for one when it is first needed; a name as for ``make_detector``; an
             object with its methods; None: boxes always come from outside.
         :param threads: CPU threads of the network; None: the back end's choice. For torch this is a setting
@@ -206,7 +208,7 @@ class HeadPoseEstimator:
             windows = CropWindows.concatenate(
                 [windows_of_boxes(one, boxes[i : i + 1], turn=False) for i, one in enumerate(camera)]
             )
-        result = self._infer(crops_rgb, windows)
+        result = self._infer(np.ascontiguousarray(crops_rgb), windows)
         judged = self._judged(windows, result)
         return build_heads(result, windows, camera, judged.consistency, self.checkpoint, judged.opinions)
 
@@ -224,14 +226,15 @@ class HeadPoseEstimator:
         """
         if not len(windows):
             return WindowEstimates(windows, _NOTHING, windows, np.zeros(0), Opinions.of(_NOTHING, windows))
-        result = self._infer(self._cut(image_bgr, camera, windows), windows, mirror)
+        cut = self._cutter(image_bgr, camera)
+        result = self._infer(cut(windows), windows, mirror)
         judged = self._judged(windows, result)
         for look in range(int(refine.max())):
             again = np.flatnonzero((refine > look) & _plausible(judged.implied, windows))
             if not len(again):
                 break
             windows = windows.with_rows(again, judged.implied[again])
-            second = self._infer(self._cut(image_bgr, camera, windows[again]), windows[again], mirror)
+            second = self._infer(cut(windows[again]), windows[again], mirror)
             judged = self._judged(windows, judged.result.with_rows(again, second))
         return judged
 
@@ -244,12 +247,15 @@ class HeadPoseEstimator:
             estimates.result, estimates.windows, camera, scores, self.checkpoint, estimates.opinions
         )
 
-    def _infer(
-        self, crops_rgb: NDArray[np.uint8], windows: CropWindows, mirror: bool = False
-    ) -> NetworkResult:
+    def _infer(self, crops_rgb: Crops, windows: CropWindows, mirror: bool = False) -> NetworkResult:
         self.forward_passes += 1
         backend = self._mirrored if mirror else self._backend
-        return self._batches.infer(backend, np.ascontiguousarray(crops_rgb), windows.normalised)
+        return self._batches.infer(backend, crops_rgb, windows.normalised)
+
+    def _cutter(self, image_bgr: NDArray[np.uint8], camera: CameraModel) -> Cutter:
+        """What cuts crops of an image: the back end where it runs, or else the CPU."""
+        own = getattr(self._backend, "cutter", None)
+        return partial(self._cut, image_bgr, camera) if own is None else own(image_bgr, camera)
 
     def _cut(
         self, image_bgr: NDArray[np.uint8], camera: CameraModel, windows: CropWindows
