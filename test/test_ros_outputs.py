@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,23 @@ def test_tf_can_be_turned_off_and_then_does_not_keep_the_node_awake(rig: Rig) ->
         return any(message.transforms[0].child_frame_id == "robot1/face_0" for message in messages)
 
     assert robot.spin_until(named, sending=True)
+
+
+def test_the_mirror_can_be_asked_for_while_the_node_runs(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator, mirrored = rig.node.estimator, []
+    assert estimator is not None
+    infer = estimator._infer
+
+    def seen(crops: Any, windows: Any, mirror: bool = False) -> Any:
+        mirrored.append(mirror)
+        return infer(crops, windows, mirror)
+
+    monkeypatch.setattr(estimator, "_infer", seen)
+    rig.robot.listen("headpose/faces", HeadPoseArray)
+    assert rig.robot.spin_until(lambda: mirrored, sending=True)
+    assert not any(mirrored)
+    assert rig.set(mirror=True) == []
+    assert rig.robot.spin_until(lambda: any(mirrored), timeout_s=60.0, sending=True)
 
 
 def test_markers_of_faces_that_left_are_deleted(rig: Rig) -> None:

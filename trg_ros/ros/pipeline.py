@@ -155,6 +155,7 @@ class Pipeline:
         self.log.settled("camera_info")
         boxes, scores = (None, None) if frame.boxes is None else boxes_from_message(frame.boxes)
         stopwatch.lap("decoding")
+        self.tracker.mirror = settings.mirror
         tracked = self.tracker.update(image_bgr, intrinsics.camera, stamp_s, boxes=boxes, scores=scores)
         stopwatch.lap("estimating")
         # A pose that can't be right is not published: NaN would stay in every tf2 buffer that hears it.
