@@ -7,13 +7,14 @@ nothing of the host.
 import logging
 import threading
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from small_network import random_inputs, small_network
 from torch.overrides import TorchFunctionMode
 
-from trg_ros.backends import cuda_backend, cuda_graphs
+from trg_ros.backends import cuda_backend, cuda_graphs, make_backend, selection
 from trg_ros.backends.cuda_backend import CudaBackend, make_cuda_backend
 from trg_ros.backends.cuda_graphs import FixedBatches, is_out_of_memory
 from trg_ros.backends.cuda_network import PackedNetwork
@@ -23,7 +24,9 @@ from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo, default_checkpoint_path, load_checkpoint
 from trg_ros.crop import CropWindows, cut_windows
 from trg_ros.errors import CheckpointError, DeviceError
+from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.model.deploy import DeployedTRG
+from trg_ros.pnp import with_pose_source
 
 CPU = torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -401,6 +404,44 @@ def test_without_memory_for_crops_the_cpu_cuts_them(tiny, where, monkeypatch, ca
     crops = backend.cutter(IMAGE, CAMERA)(windows())
     assert "no memory" in caplog.text
     np.testing.assert_array_equal(crops, cut_windows(IMAGE, CAMERA, windows(), 64)[..., ::-1])
+
+
+@pytest.mark.parametrize("mirror", [False, True], ids=["", "mirrored"])
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_an_estimator_lets_it_cut_and_finds_the_same_heads(tiny, device, mirror):
+    """Three looks at each face, in a mirror too; the image goes up once."""
+    boxes = [[50, 40, 150, 140], [120, 60, 220, 160], [-20, 90, 90, 200]]
+    image = cv2.GaussianBlur(IMAGE, (0, 0), 3)
+    backend = CudaBackend(tiny, device, False, SIZES)
+    uploads = []
+    cutter = backend.cutter
+    backend.cutter = lambda *image_and_camera: (uploads.append(1), cutter(*image_and_camera))[1]
+    heads = HeadPoseEstimator(tiny, backend, None).estimate(image, CAMERA, boxes, refine=2, mirror=mirror)
+    plain = HeadPoseEstimator(tiny, TorchBackend(tiny, CPU), None)
+    expected = plain.estimate(image, CAMERA, boxes, refine=2, mirror=mirror)
+    assert len(heads) == 3 and uploads == [1]
+    for head, other in zip(heads, expected, strict=True):
+        # Crops differ by a grey level here and there.
+        np.testing.assert_allclose(head.camera_T_head, other.camera_T_head, atol=5e-3)
+        np.testing.assert_allclose(head.landmarks_head, other.landmarks_head, atol=1e-3)
+
+
+def test_landmarks_and_pnp_use_its_crops(tiny):
+    backend = with_pose_source(CudaBackend(tiny, CPU, False, SIZES), "pnp")
+    heads = HeadPoseEstimator(tiny, backend, None).estimate(IMAGE, CAMERA, [[50, 40, 150, 140]])
+    assert len(heads) == 1 and isinstance(backend.cutter(IMAGE, CAMERA)(windows()), torch.Tensor)
+
+
+def test_a_gpu_is_given_the_cuda_back_end(tiny, monkeypatch):
+    monkeypatch.setattr(selection, "resolve_device", lambda device: "cpu" if device == "cpu" else "cuda:0")
+    asked = []
+    monkeypatch.setattr(cuda_backend, "make_cuda_backend", lambda *args: asked.append(args[1:]) or "it")
+    assert [make_backend(tiny, "auto", name, 2) for name in ("auto", "cuda")] == ["it", "it"]
+    assert asked == [(torch.device("cuda", 0), 2)] * 2
+    with pytest.raises(DeviceError, match="GPU only"):
+        make_backend(tiny, "cpu", "cuda")
+    with pytest.raises(DeviceError, match="CPU only"):
+        make_backend(tiny, "cuda", "openvino")
 
 
 def test_float32_is_restored_to_what_it_was():
