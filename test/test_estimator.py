@@ -52,11 +52,13 @@ def test_heads_are_where_they_are(name, estimator):
 
 
 def test_the_network_gets_red_first(estimator, monkeypatch):
-    crops = []
-    infer = estimator._backend.infer
-    monkeypatch.setattr(
-        estimator._backend, "infer", lambda rgb, boxes: (crops.append(rgb), infer(rgb, boxes))[1]
-    )
+    crops, infer = [], estimator._backend.infer
+
+    def noted(crops_rgb, boxes):
+        crops.append(crops_rgb)
+        return infer(crops_rgb, boxes)
+
+    monkeypatch.setattr(estimator._backend, "infer", noted)
     image_bgr = np.full((480, 640, 3), (30, 60, 90), np.uint8)
     estimator.estimate(image_bgr, CAMERAS["none"], [[200, 100, 300, 200]], mirror=False, refine=0)
     assert (crops[0] == (90, 60, 30)).all()
