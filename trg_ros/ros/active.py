@@ -1,4 +1,4 @@
-"""What exists only while the node is active: inputs, the worker and all between them. Imports torch."""
+"""What exists only while the node is active: inputs, the worker and all between them."""
 
 from __future__ import annotations
 

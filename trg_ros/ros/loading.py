@@ -1,4 +1,4 @@
-"""Settings -> estimator and tracker. Imports torch: only for when the node is configured."""
+"""Settings -> estimator and tracker. Imports what runs the network: only for when the node is configured."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class HeadPoseNode(LifecycleNode):
         super().destroy_node()
 
     def _configure(self) -> None:
-        # torch takes seconds to import: the node is on the graph before.
+        # What runs the network takes long to import, torch seconds: the node is on the graph before.
         from trg_ros.ros.loading import load_estimator
         from trg_ros.ros.publishers import Outputs
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from geometry_msgs.msg import Quaternion, TransformStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from scipy.spatial.transform import Rotation  # trg_ros.geometry would load torch
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
@@ -21,6 +20,7 @@ from tf2_ros import TransformBroadcaster
 from trg_ros.camera import CameraModel
 from trg_ros.camera_yaml import load_camera_yaml
 from trg_ros.errors import InputError
+from trg_ros.geometry import quaternion_xyzw_from_matrix
 from trg_ros.ros.camera_info import info_from_camera_model
 from trg_ros.ros.conversions import image_message
 from trg_ros.ros.parameter_table import ParameterTable, parameter
@@ -144,7 +144,7 @@ class VideoSourceNode(Node):
 
     def _camera_in_photo(self, header: Header, R_camera_photo: npt.NDArray[np.float64]) -> TransformStamped:
         """Where the virtual camera looks: in a frame that stands still, a head of the photo stands still."""
-        x, y, z, w = Rotation.from_matrix(R_camera_photo.T).as_quat().tolist()
+        x, y, z, w = quaternion_xyzw_from_matrix(R_camera_photo.T).tolist()
         transform = TransformStamped(child_frame_id=header.frame_id)
         transform.header = Header(stamp=header.stamp, frame_id=self.settings.photo_frame_id)
         transform.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
