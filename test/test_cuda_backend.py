@@ -336,13 +336,23 @@ def test_without_graphs_eager_torch_runs(tiny, error, monkeypatch, caplog):
     assert "running in eager torch" in caplog.text
 
 
-def test_no_memory_for_the_network_says_what_to_do(tiny, monkeypatch):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("no kernel")])
+@pytest.mark.fault(
+    "a GPU that can't run the network (simulated)", "an error that says what to do; auto: the CPU"
+)
+def test_a_gpu_that_cannot_run_the_network(tiny, error, monkeypatch, caplog):
     def fails(*args):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(TorchBackend, "infer", fails)
     with pytest.raises(DeviceError, match="use device cpu"):
         make_cuda_backend(tiny, CPU, sizes=SIZES)
+    monkeypatch.setattr(selection, "resolve_device", lambda device: "cuda:0")
+    monkeypatch.setattr(cuda_backend, "make_cuda_backend", lambda *args: make_cuda_backend(tiny, CPU))
+    assert make_backend(tiny).device == "cpu" and "running on the CPU" in caplog.text
+    for asked_for in ({"device": "cuda"}, {"backend": "cuda"}):
+        with pytest.raises(DeviceError, match="use device cpu"):
+            make_backend(tiny, **asked_for)
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)

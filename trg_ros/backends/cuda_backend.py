@@ -143,7 +143,7 @@ def make_cuda_backend(
     In this order: half precision in CUDA graphs, single precision in CUDA graphs, and eager torch in single
     precision, with which the others are compared.
 
-    :raises DeviceError: if the GPU has no memory even for that.
+    :raises DeviceError: if the GPU can't do even that.
     """
     try:
         plain = TorchBackend(checkpoint, device, threads)
@@ -152,6 +152,11 @@ def make_cuda_backend(
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"{device} has no memory for the network: end other programs on it, or use device cpu"
+        ) from error
+    except RuntimeError as error:
+        raise DeviceError(
+            f"{device} can't run the network ({_first_line(error)}): use device cpu, or install a torch that "
+            "is made for this GPU and its driver"
         ) from error
     for half in (True, False):
         try:

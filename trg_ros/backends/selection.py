@@ -78,14 +78,16 @@ def make_backend(
     :raises DeviceError: see :func:`resolve_device`; or for a back end that isn't there or can't run there.
     :raises InputError: for an unknown back end, or a number of threads below 1.
     """
-    if backend not in BACKENDS:
-        names = f"{', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}"
-        raise InputError(f"backend {backend!r} is unknown: use {names}")
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is {threads}: it must be at least 1")
+    _check(backend, threads)
     chosen = resolve_device(device)
     if backend == "cuda" or (backend == "auto" and chosen != "cpu"):
-        return _cuda_backend(checkpoint, chosen, threads)
+        try:
+            return _cuda_backend(checkpoint, chosen, threads)
+        except DeviceError as error:
+            if (device, backend) != ("auto", "auto"):
+                raise
+            logger.warning("device auto: %s; running on the CPU", error)
+            chosen = "cpu"
     if backend == "torch" or (backend == "auto" and not openvino_installed()):
         return _torch_backend(checkpoint, chosen, threads)
     if chosen != "cpu":
@@ -99,6 +101,14 @@ def make_backend(
             raise
         logger.warning("backend auto: %s; running in torch", error)
         return _torch_backend(checkpoint, chosen, threads)
+
+
+def _check(backend: str, threads: int | None) -> None:
+    if backend not in BACKENDS:
+        names = f"{', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}"
+        raise InputError(f"backend {backend!r} is unknown: use {names}")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads is {threads}: it must be at least 1")
 
 
 def _precision(checkpoint: Checkpoint, backend: str) -> str:
