@@ -4,19 +4,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cuda_rig import CPU, DEVICES
 
 from trg_ros.backends.cuda_crops import DeviceFrame, upload
 from trg_ros.camera import CameraModel
 from trg_ros.crop import CropWindows, cut_windows, shortest_turn
 
-CPU = torch.device("cpu")
-DEVICES = [
-    CPU,
-    pytest.param(
-        torch.device("cuda"),
-        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
-    ),
-]
 CAMERAS = {
     "pinhole": CameraModel.pinhole(600, 470, 310, 250, 640, 480),
     "plumb_bob": CameraModel.pinhole(600, 610, 310, 250, 640, 480, [-0.3, 0.1, 0.002, -0.001, 0.0]),
