@@ -100,6 +100,10 @@ def test_export_says_what_is_missing(tmp_path, monkeypatch, capsys):
     model = small_network()
     checkpoint = Checkpoint(model.config, model.topology, CheckpointInfo(name="tiny"), model.state_dict())
     weights = save_checkpoint(tmp_path / "tiny.safetensors", checkpoint)
+    monkeypatch.setattr("trg_ros.onnx_export.find_spec", lambda name: object())
+    for place, complaint in ((tmp_path, "a folder"), (tmp_path / "none" / "x.onnx", "its folder")):
+        assert main(["export", "--onnx", str(place), "--checkpoint", str(weights)]) == 2
+        assert complaint in capsys.readouterr().err
     monkeypatch.setattr("trg_ros.onnx_export.find_spec", lambda name: None)
     assert main(["export", "--onnx", str(tmp_path / "x.onnx"), "--checkpoint", str(weights)]) == 2
     assert "pip install onnx onnxscript" in capsys.readouterr().err

@@ -36,8 +36,10 @@ def export_onnx(checkpoint: Checkpoint, path: str | os.PathLike[str], dense: boo
     if missing:
         raise InputError(f"exporting to ONNX needs {' and '.join(missing)}: pip install {' '.join(missing)}")
     path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: its folder doesn't exist")
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(
+            f"{path}: {'a folder' if path.is_dir() else 'its folder does not exist'}; name a file"
+        )
     network = DeployedTRG(checkpoint.build_model(), dense)
     program = _program(network)
     program.model.metadata_props.update(_metadata(checkpoint, network))
