@@ -144,3 +144,11 @@ BAD_CAMERA_INFOS = [
     BadInput("binning leaves nothing", camera_info(binning_x=1000, binning_y=1000), "binned"),
 ]
 """As camera_model_from_info sees them."""
+
+
+def assert_complains(error: Exception, bad: BadInput) -> None:
+    """One short line, about what is wrong."""
+    text = str(error)
+    assert bad.complaint in text, text
+    assert "\n" not in text
+    assert len(text) < 700

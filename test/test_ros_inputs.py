@@ -1,4 +1,4 @@
-"""What comes to the node over real DDS: images, calibrations, stamps and boxes, good and bad."""
+"""What comes to the node over real DDS: images, frames and boxes, good and bad."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_bad_inputs import BAD_CAMERA_INFOS, BAD_IMAGES, camera_info
-from ros_harness import BOXES, CAMERA, FRAME, Robot
+from ros_harness import BOXES, CAMERA, Robot
 from ros_outputs import ask, at
 from ros_rig import Rig
 from sensor_msgs.msg import CompressedImage, Image
@@ -89,69 +89,6 @@ def test_a_missing_image_is_named_with_the_topics_it_could_be(stand_in: Path) ->
         rig.close()
 
 
-@pytest.mark.fault(
-    "no `camera_info`",
-    "no poses; the topic and the fix are named every 5 s and in `/diagnostics`",
-)
-def test_without_calibration_there_are_no_poses_and_a_fix_is_named(stand_in: Path) -> None:
-    with Rig(stand_in, "/uncalibrated") as rig:
-        robot = rig.robot
-        robot.camera = None
-        faces = robot.listen("headpose/faces", HeadPoseArray)
-        assert rig.diagnostics_say("camera_info", DiagnosticStatus.WARN)
-        assert faces == [] and rig.passes == 0
-        assert rig.set(assume_fov_deg=60) == []
-        assert robot.spin_until(lambda: faces, sending=True)
-        assert faces[-1].intrinsics_assumed
-        robot.camera = CAMERA
-        assert robot.spin_until(lambda: faces and not faces[-1].intrinsics_assumed, sending=True)
-
-
-@pytest.mark.fault("`K` of zeros, or of another image size", "no poses until a usable one comes")
-def test_k_of_zeros_another_size_and_recovery(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces, sending=True)
-    good = robot.camera
-    for info, text in (
-        (camera_info(width=320, height=240, k=[0.0] * 9), "zeros"),
-        (camera_info(), "64 x 48"),
-    ):
-        robot.camera = None
-        robot.publish_info(info)
-        robot.spin(0.3)
-        faces.clear()
-        before = rig.passes
-        assert rig.diagnostics_say(text, DiagnosticStatus.WARN)
-        assert faces == [] and rig.passes == before
-        robot.camera = good
-        assert robot.spin_until(lambda: faces, sending=True)
-
-
-def leftmost_depth(message: HeadPoseArray) -> float:
-    """Metres; whoever jumps to twice the distance may get a new id, so their order can change."""
-    return min(message.heads, key=lambda head: head.box.left).pose.pose.position.z
-
-
-@pytest.mark.fault(
-    "calibration or resolution changes mid-stream",
-    "followed with the next image; filters start afresh",
-)
-def test_a_camera_that_zooms_and_changes_size_is_followed(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces and len(faces[-1].heads) == 2, sending=True)
-    depth = leftmost_depth(faces[-1])
-    robot.camera = type(CAMERA).pinhole(2 * CAMERA.fx, 2 * CAMERA.fy, CAMERA.cx, CAMERA.cy, 320, 240)
-    assert leftmost_depth(ask(robot, faces)) == pytest.approx(2 * depth, rel=0.15)
-    image = robot.image
-    robot.camera, robot.image = CAMERA.scaled(2.0), np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
-    robot.boxes = [tuple(2 * np.array(box)) for box in BOXES]
-    larger = ask(robot, faces)
-    robot.image = image
-    assert larger.image_width == 640
-
-
 @pytest.mark.fault("no `frame_id`", "poses, but no TF, and a warning")
 def test_the_images_frame_is_used_and_none_means_no_tf(rig: Rig) -> None:
     robot = rig.robot
@@ -178,45 +115,6 @@ def test_the_images_frame_is_used_and_none_means_no_tf(rig: Rig) -> None:
     assert at(faces, header).header.frame_id == "from_info"
 
 
-@pytest.mark.fault("repeated stamps", "processed once")
-def test_a_repeated_image_is_skipped(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces, sending=True)
-    header = ask(robot, faces).header
-    robot.spin(0.2)
-    before, repeated = rig.passes, rig.count("repeated")
-    for _ in range(4):
-        robot.send(header)
-        robot.spin(0.05)
-    assert robot.spin_until(lambda: rig.count("repeated") == repeated + 4)
-    assert rig.passes == before
-
-
-@pytest.mark.fault("time jumps back (looped bag)", "tracks and filters start afresh")
-def test_time_that_jumps_back_starts_afresh(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
-    identity, resets = faces[-1].heads[0].id, rig.count("resets")
-    robot.stamp_ns -= 60_000_000_000
-    assert ask(robot, faces).heads[0].id != identity
-    assert rig.count("resets") == resets + 1
-
-
-@pytest.mark.fault("one stamp 10 s ahead", "answered, and so are those that follow; tracks start afresh")
-def test_a_stamp_ten_seconds_ahead_is_no_trap(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
-    resets = rig.count("resets")
-    robot.stamp_ns += 10_000_000_000
-    assert ask(robot, faces).heads
-    robot.stamp_ns -= 10_000_000_000
-    assert ask(robot, faces).heads
-    assert rig.count("resets") == resets + 1
-
-
 @pytest.mark.fault("image encoding changes mid-stream", "followed with the next image")
 def test_an_encoding_that_changes_is_followed(rig: Rig) -> None:
     robot = rig.robot
@@ -239,45 +137,6 @@ def test_an_encoding_that_changes_is_followed(rig: Rig) -> None:
         assert robot.spin_until(answered), encoding
         assert faces[-1].heads[0].id == identity
     assert rig.count("refused") == refused
-
-
-@pytest.mark.fault(
-    "`camera_info` stops coming",
-    "the last one holds; with `camera_info_timeout` poses stop, the topic is named",
-)
-def test_a_calibration_that_stops_coming(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
-    robot.camera = None
-    robot.spin(0.5)
-    assert ask(robot, faces).heads, "no timeout: it holds"
-    assert rig.set(camera_info_timeout=0.4) == []
-    assert rig.diagnostics_say("camera_info_timeout is 0.4", DiagnosticStatus.WARN)
-    faces.clear()
-    for _ in range(5):
-        robot.send()
-        robot.spin(0.05)
-    assert faces == []
-    robot.camera = CAMERA
-    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
-
-
-@pytest.mark.fault("stamps of zero", "poses, but no TF")
-def test_stamp_zero_gives_poses_but_no_tf(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    tf = robot.listen("/tf", TFMessage)
-    assert robot.spin_until(lambda: faces and tf, sending=True)
-    robot.spin(0.3)
-    faces.clear()
-    tf.clear()
-    for _ in range(3):
-        robot.send(Header(frame_id=FRAME))
-        robot.spin(0.1)
-    assert robot.spin_until(lambda: len(faces) >= 2)
-    assert all(message.header == Header(frame_id=FRAME) for message in faces)
-    assert tf == []
 
 
 @pytest.mark.fault("damaged images and calibrations", "refused and counted, the next good one is processed")
