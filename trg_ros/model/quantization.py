@@ -36,11 +36,11 @@ def activation_peaks(network: DeployedTRG, crops_rgb: NDArray[np.uint8]) -> dict
 
     :param crops_rgb: (N, S, S, 3) as the network will see them; a few hundred are enough.
     """
-    rng = np.random.default_rng(0)
     seen: dict[str, list[NDArray]] = {name: [] for name, _ in _convolutions(network.features)}
 
     def watch(name: str, layer: Convolution) -> torch.utils.hooks.RemovableHandle:
         def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            rng = np.random.default_rng(len(seen[name]))  # the same values for layers with the same input
             seen[name].append(rng.choice(inputs[0].numpy().ravel(), _VALUES))
 
         return layer.register_forward_pre_hook(note)
