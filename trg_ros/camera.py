@@ -185,7 +185,8 @@ class CameraModel:
             return lens.undistort_rays((checked_points(pixels, 2) - (self.cx, self.cy)) / (self.fx, self.fy))
         xy = self.unproject(pixels)
         rays = np.concatenate([xy, np.ones((*xy.shape[:-1], 1))], axis=-1)
-        return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+        rays /= np.sqrt((rays * rays).sum(axis=-1, keepdims=True))
+        return rays
 
     def with_roi(self, x_offset: int, y_offset: int, width: int, height: int) -> CameraModel:
         """The camera of a window of this one's image, as ``CameraInfo.roi`` defines it; whole pixels."""

@@ -68,6 +68,8 @@ class CropWindows:
 
     @classmethod
     def concatenate(cls, parts: Sequence[CropWindows]) -> CropWindows:
+        if len(parts) == 1:
+            return parts[0]
         return cls(
             np.concatenate([part.center for part in parts]),
             np.concatenate([part.size for part in parts]),

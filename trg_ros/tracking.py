@@ -201,23 +201,18 @@ class HeadTracker:
 
         If two looks show the same head, it is the one that was expected there.
         """
-        windows = CropWindows.concatenate([look.window for look in looks])
+        one = len(looks) == 1
+        windows = looks[0].window if one else CropWindows.concatenate([look.window for look in looks])
         refine = np.array([look.refine for look in looks])
         estimates = self._estimator.estimate_windows(image_bgr, camera, windows, refine, self.mirror)
         heads = self._estimator.heads(estimates, camera, np.array([look.detector_score for look in looks]))
-        sure = (estimates.implied.valid & (estimates.consistency >= self.min_score)).tolist()
-        chosen: list[int] = []
-        for index in sorted(
-            range(len(looks)), key=lambda index: self._surprise(looks[index].track, heads[index])
-        ):
-            if sure[index] and heads[index].score >= self.min_score:
-                window = estimates.implied[index : index + 1]
-                others = (estimates.implied[other : other + 1] for other in chosen)
-                if all(window.overlap(other)[0] <= _DUPLICATE_OVERLAP for other in others):
-                    chosen.append(index)
-        if not chosen:
+        sure = estimates.implied.valid & (np.array([head.score for head in heads]) >= self.min_score)
+        chosen = np.flatnonzero(sure)
+        if len(chosen) > 1:
+            chosen = self._distinct(chosen, looks, heads, estimates.implied)
+        if not len(chosen):
             return []
-        implied = estimates.implied[np.array(chosen)]
+        implied = estimates.implied if one else estimates.implied[chosen]
         depths = [float(heads[index].translation[2]) for index in chosen]
         hidden, clear = hidden_faces(implied, depths), hidden_parts(implied, depths, PARTS) <= _CLEAR
         return [
@@ -229,8 +224,21 @@ class HeadTracker:
                 colours(image_bgr, box, clear[row].tolist()),
                 float(hidden[row]),
             )
-            for row, (index, box) in enumerate(zip(chosen, implied.to_boxes(camera), strict=True))
+            for row, (index, box) in enumerate(zip(chosen.tolist(), implied.to_boxes(camera), strict=True))
         ]
+
+    def _distinct(
+        self, sure: NDArray[np.intp], looks: list[Look], heads: list[HeadPose], windows: CropWindows
+    ) -> NDArray[np.intp]:
+        """Those of the heads that are sure that show another one each, the least surprising first."""
+        chosen: list[int] = []
+        surprise = [self._surprise(look.track, head) for look, head in zip(looks, heads, strict=True)]
+        for index in sorted(sure.tolist(), key=surprise.__getitem__):
+            others = windows[np.array(chosen, np.intp)]
+            overlap = windows[np.full(len(chosen), index)].overlap(others)
+            if (overlap <= _DUPLICATE_OVERLAP).all():
+                chosen.append(index)
+        return np.array(chosen)
 
     def _surprise(self, track: Track | None, head: HeadPose) -> float:
         """How little a head is where it was expected; new ones are expected nowhere."""
