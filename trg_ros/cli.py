@@ -27,7 +27,7 @@ _COMMANDS = {
     "check-data": "check a downloaded data set and draw a sheet of its labels",
     "render": "render labelled heads for training",
     "train": "train a network, or go on training it",
-    "calibrate": "add learned, calibrated covariances to a checkpoint; its poses stay as they are",
+    "calibrate": "make a checkpoint ready for integers, and add calibrated covariances",
     "evaluate": "measure a checkpoint on a data set",
     "ablate": "train the paper's variants and compare them",
     "benchmark": "measure the speed on this machine",

@@ -1,4 +1,4 @@
-"""`trg-headpose calibrate`: teach a finished checkpoint how sure it is of each pose."""
+"""`trg-headpose calibrate`: what a finished checkpoint needs to run in integers and to be sure of its poses."""
 
 import argparse
 import json
@@ -40,6 +40,6 @@ def main(args: argparse.Namespace) -> int:
     calibrated = calibrate(checkpoint, config, held_out, args.n, args.threads)
     out = Path(args.out or args.checkpoint)
     save_checkpoint(out, calibrated, lossless_dtype(checkpoint.weights))
-    measured = calibrated.info.measured_errors["calibration"]
-    print(json.dumps({"checkpoint": str(out), "calibration": measured}, indent=2))
+    measured = {name: calibrated.info.measured_errors[name] for name in ("int8", "calibration")}
+    print(json.dumps({"checkpoint": str(out), **measured}, indent=2))
     return 0
