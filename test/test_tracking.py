@@ -151,6 +151,20 @@ def test_only_known_heads_while_the_search_is_off():
     assert len(world.see(A, B)) == 2
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_mirror_is_looked_into_on_demand(monkeypatch, mirror):
+    world, asked = World(mirror=mirror), []
+    look = world.estimator.estimate_windows
+
+    def estimate_windows(image, camera, windows, refine, mirror=False):
+        asked.append(mirror)
+        return look(image, camera, windows, refine, mirror)
+
+    monkeypatch.setattr(world.estimator, "estimate_windows", estimate_windows)
+    assert len(world.see(A)) == len(world.see(A)) == 1
+    assert asked == [mirror, mirror]
+
+
 def test_most_faces_at_once():
     world = World(max_faces=2, detection_interval=1)
     heads = world.see(A, B, C)

@@ -92,7 +92,7 @@ class Course:
     velocity: Array = field(default_factory=lambda: np.zeros(3))
 
     def __post_init__(self) -> None:
-        self._spread = tuple(_Spread(noise) for noise in self.noise)
+        self._across, self._along = (_Spread(noise) for noise in self.noise)
 
     @classmethod
     def of(cls, head: HeadPose, stamp_s: float) -> Course:
@@ -109,22 +109,22 @@ class Course:
         if step_s <= 0:
             return
         expected = self.expected(stamp_s)
-        velocity = self.velocity * kept(step_s)
+        across, along = _parts(expected, head.translation)
         doubt = 1 + (hidden / _HIDDEN) ** 2
-        offsets = _parts(expected, head.translation)
-        for spread, offset, noise in zip(self._spread, offsets, _noise(head), strict=True):
-            gain, velocity_gain = spread.observe(step_s, doubt * noise)
-            expected = expected + gain * offset
-            velocity = velocity + velocity_gain * offset
-        self.place, self.velocity, self.stamp_s = expected, velocity, stamp_s
+        wide, deep = _noise(head)
+        gain, velocity_gain = self._across.observe(step_s, doubt * wide)
+        gain_along, velocity_gain_along = self._along.observe(step_s, doubt * deep)
+        self.place = expected + gain * across + gain_along * along
+        self.velocity = kept(step_s) * self.velocity + velocity_gain * across + velocity_gain_along * along
+        self.stamp_s = stamp_s
 
     def surprise(self, head: HeadPose, stamp_s: float) -> tuple[float, float]:
         """Of seeing this head there: squared Mahalanobis distance, and log volume of where it can be."""
         across, along = _parts(self.expected(stamp_s), head.translation)
         step_s = max(stamp_s - self.stamp_s, 0.0)
-        wide, deep = (
-            spread.place(step_s) + noise for spread, noise in zip(self._spread, _noise(head), strict=True)
-        )
+        wide, deep = _noise(head)
+        wide += self._across.place(step_s)
+        deep += self._along.place(step_s)
         distance = float(across @ across) / wide + float(along @ along) / deep
         return distance, 2 * math.log(wide) + math.log(deep)
 
@@ -133,14 +133,14 @@ def _noise(head: HeadPose) -> tuple[float, float]:
     """Variances of a measured place across (each way) and along the viewing ray, m^2."""
     covariance, place = head.covariance[:3, :3], head.translation
     along = float(place @ covariance @ place) / max(float(place @ place), 1e-12)
-    across = 0.5 * (float(covariance[0, 0] + covariance[1, 1] + covariance[2, 2]) - along)
+    across = 0.5 * (float(covariance.trace()) - along)
     return max(across, 1e-8), max(along, 1e-8)
 
 
 def _parts(expected: Array, place: Array) -> tuple[Array, Array]:
     """The offset of a place from the expected one, across and along the viewing ray."""
     offset = place - expected
-    along = (offset @ expected) / max(float(expected @ expected), 1e-12) * expected
+    along = float(offset @ expected) / max(float(expected @ expected), 1e-12) * expected
     return offset - along, along
 
 
@@ -164,8 +164,12 @@ class Person:
         """It was seen there, looking like that; so much of it was hidden by others, 0..1."""
         self.course.observe(head, stamp_s, hidden)
         self._times = min(self._times + 1, _LOOKS)
-        mixed = self.look + (look - self.look) / self._times
-        self.look = np.where(np.isnan(mixed), np.where(np.isnan(look), self.look, look), mixed)
+        step = (look - self.look) / self._times
+        known = np.isfinite(step)
+        if not known.all():
+            step = np.where(known, step, 0.0)
+            self.look = np.where(np.isfinite(self.look), self.look, look)
+        self.look = self.look + step
 
     def surprise(self, head: HeadPose, look: Array, stamp_s: float, lost: bool) -> float:
         """-2 log likelihood (up to a constant) that this person is seen there, looking like that."""

@@ -234,9 +234,9 @@ class HeadTracker:
         chosen: list[int] = []
         surprise = [self._surprise(look.track, head) for look, head in zip(looks, heads, strict=True)]
         for index in sorted(sure.tolist(), key=surprise.__getitem__):
-            others = windows[np.array(chosen, np.intp)]
-            overlap = windows[np.full(len(chosen), index)].overlap(others)
-            if (overlap <= _DUPLICATE_OVERLAP).all():
+            window = windows[index : index + 1]
+            others = (windows[other : other + 1] for other in chosen)
+            if all(window.overlap(other)[0] <= _DUPLICATE_OVERLAP for other in others):
                 chosen.append(index)
         return np.array(chosen)
 
