@@ -89,14 +89,22 @@ def _error_table(measured: Mapping[str, Any]) -> str:
 
 def _integers(measured: Mapping[str, Any], used: bool) -> str:
     """What they change, on held-out crops."""
-    turned, moved = (measured["difference"][name] for name in ("rotation_deg", "translation_m"))
-    ratios = ", ".join(f"{name} {100 * ratio - 100:+.2f} %" for name, ratio in measured["error_ratio"].items())
-    return (
-        f"{'CPUs with VNNI use them.' if used else 'Not used: they cost too much.'} On {measured['samples']:,} "
-        f"held-out crops, beside fp32: mean errors against the truth {ratios}. Single heads turn by "
-        f"{turned['median']:.2f} deg (median; 95 %: {turned['p95']:.2f}, worst: {turned['worst']:.2f}) and move "
-        f"by {1e3 * moved['median']:.1f} mm (95 %: {1e3 * moved['p95']:.1f}, worst: {1e3 * moved['worst']:.1f})."
+    difference = measured["difference"]
+    ratios = (f"{name} {100 * ratio - 100:+.2f} %" for name, ratio in measured["error_ratio"].items())
+    return " ".join(
+        [
+            "CPUs with VNNI use them." if used else "Not used: they cost too much.",
+            f"On {measured['samples']:,} held-out crops, beside fp32: mean errors against the truth "
+            f"{', '.join(ratios)}.",
+            f"Single heads turn by {_spread(difference['rotation_deg'], 1, 'deg')}",
+            f"and move by {_spread(difference['translation_m'], 1e3, 'mm')}.",
+        ]
     )
+
+
+def _spread(values: Mapping[str, float], factor: float, unit: str) -> str:
+    median, p95, worst = (f"{factor * values[name]:.2f}" for name in ("median", "p95", "worst"))
+    return f"{median} {unit} (median; 95 %: {p95}, worst: {worst})"
 
 
 def _calibration(measured: Mapping[str, Any]) -> str:

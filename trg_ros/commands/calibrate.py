@@ -1,4 +1,4 @@
-"""`trg-headpose calibrate`: what a finished checkpoint needs to run in integers and to be sure of its poses."""
+"""`trg-headpose calibrate`: what a finished checkpoint needs for integers, and to know its errors."""
 
 import argparse
 import json
