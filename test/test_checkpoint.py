@@ -202,6 +202,7 @@ CORRUPTIONS = {
     "tensor shape": (tensor_becomes(FIRST, torch.zeros(8, 3, 7, 7)), "8x3x7x7 instead of 8x3x3x3"),
     "tensor type": (tensor_becomes(FIRST, torch.zeros(8, 3, 3, 3).int()), r"of another type: .*int32"),
     "tensor NaN": (tensor_becomes(FIRST, torch.full((8, 3, 3, 3), torch.nan)), "1 with NaN or infinity"),
+    "tensor changed": (tensor_becomes(FIRST, torch.zeros(8, 3, 3, 3)), "not those that were written"),
     "no topology": (tensors_without("topology.triangles"), r"lacks \['triangles'\]"),
     "more topology": (tensor_becomes("topology.colours", torch.zeros(1)), r"unknown \['colours'\]"),
     "topology range": (tensor_becomes("topology.triangles", torch.full((4, 3), 80)), "triangles has indices"),

@@ -67,6 +67,8 @@ def test_box_where_the_lens_sees_nothing(estimator):
 def test_other_bad_arguments(estimator):
     with pytest.raises(InputError, match="camera is a ndarray"):
         estimator.estimate(GOOD, np.eye(3))
+    with pytest.raises(InputError, match="camera is a NoneType"):
+        estimator.estimate(GOOD, None)
     with pytest.raises(InputError, match="expected 1 finite numbers"):
         estimator.estimate(GOOD, CAMERA, [[0, 0, 9, 9]], scores=[0.1, 0.2])
 

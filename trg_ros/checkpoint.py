@@ -2,8 +2,8 @@
 
 A checkpoint is a .safetensors file. Its tensors are the network's state (`model.*`), the topology
 (`topology.*`) and, where there is one, the uncertainty head (`uncertainty.*`); its metadata has one entry,
-`trg_ros`, a JSON object with the format version, the configuration, the information and, where it was
-calibrated, the activations' peaks. Nothing in it can run code when it is loaded.
+`trg_ros`, a JSON object with the format version, the configuration, the information, a digest of the tensors
+and, where it was calibrated, the activations' peaks. Nothing in it can run code when it is loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import dataclasses
 import datetime
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from trg_ros.checkpoint_file import Tensors, digest, read_tensors, write_atomically
 from trg_ros.errors import CheckpointError, InputError
 from trg_ros.model.config import TRGConfig
 from trg_ros.model.state import check_tensors, expected_state
@@ -35,11 +34,10 @@ if TYPE_CHECKING:
     from trg_ros.model.network import TRG
 
 StrPath = str | os.PathLike[str]
-Tensors = Mapping[str, NDArray[Any]]
 
 FORMAT_VERSION = 1
 METADATA_KEY = "trg_ros"
-_PEAKS = "activation_peaks"
+_PEAKS, _DIGEST = "activation_peaks", "sha256"
 DEFAULT_NAME = "default.safetensors"
 WEIGHTS_DIRECTORY = Path(__file__).parent / "weights"
 
@@ -163,6 +161,7 @@ def save_checkpoint(path: StrPath, checkpoint: Checkpoint, dtype: DTypeLike = np
         "format_version": FORMAT_VERSION,
         "config": checkpoint.config.to_dict(),
         "info": dataclasses.replace(checkpoint.info, created=checkpoint.info.created or now).to_dict(),
+        _DIGEST: digest(tensors),
     }
     if checkpoint.activation_peaks:
         metadata[_PEAKS] = checkpoint.activation_peaks
@@ -170,7 +169,7 @@ def save_checkpoint(path: StrPath, checkpoint: Checkpoint, dtype: DTypeLike = np
         text = json.dumps(metadata, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint information must be JSON with finite numbers: {error}") from error
-    return _write_atomically(Path(path), save(tensors, {METADATA_KEY: text}))
+    return write_atomically(Path(path), save(tensors, {METADATA_KEY: text}))
 
 
 def load_checkpoint(path: StrPath) -> Checkpoint:
@@ -180,7 +179,7 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
         not those of its configuration (naming them).
     """
     path = Path(path)
-    metadata, tensors = _read_safetensors(path)
+    metadata, tensors = read_tensors(path)
     description = _parse_metadata(path, metadata)
     try:
         config = TRGConfig.from_dict(description["config"])
@@ -195,6 +194,8 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
             if not name.startswith(("topology.", "uncertainty."))
         }
         _check_state(config, topology, weights)
+        if _DIGEST in description and description[_DIGEST] != digest(tensors):
+            raise CheckpointError("damaged, its tensors are not those that were written: get it again")
     except (InputError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     return Checkpoint(config, topology, info, weights, head, peaks)
@@ -240,34 +241,6 @@ def _stored(name: str, value: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     if not np.isfinite(stored).all():
         raise CheckpointError(f"{name} has values beyond the range of {stored.dtype}; store it as float32")
     return stored
-
-
-def _write_atomically(path: Path, content: bytes) -> Path:
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: can't be written ({error.strerror})") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-    return path
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, str], Tensors]:
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
-        raise CheckpointError(f"{path}: {what}; expected a .safetensors file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = sorted(file.keys())
-            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
 
 
 def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

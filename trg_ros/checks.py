@@ -11,8 +11,8 @@ from trg_ros.errors import InputError
 Array = NDArray[np.float64]
 
 
-def check_image(image_bgr: NDArray[np.uint8], camera: CameraModel | None = None) -> None:
-    """:raises InputError: unless the image is (H, W, 3) uint8, not empty, and of the camera's size."""
+def check_image(image_bgr: NDArray[np.uint8]) -> None:
+    """:raises InputError: unless the image is (H, W, 3) uint8 and not empty."""
     if not isinstance(image_bgr, np.ndarray):
         raise InputError(
             f"image is a {type(image_bgr).__name__}: expected a NumPy array (height, width, 3) uint8, BGR"
@@ -23,8 +23,11 @@ def check_image(image_bgr: NDArray[np.uint8], camera: CameraModel | None = None)
         )
     if 0 in image_bgr.shape:
         raise InputError(f"image is empty: its shape is {image_bgr.shape}")
-    if camera is None:
-        return
+
+
+def check_view(image_bgr: NDArray[np.uint8], camera: CameraModel) -> None:
+    """:raises InputError: unless the image is (H, W, 3) uint8, not empty, and of the camera's size."""
+    check_image(image_bgr)
     if not isinstance(camera, CameraModel):
         raise InputError(f"camera is a {type(camera).__name__}: expected a trg_ros.camera.CameraModel")
     height, width = image_bgr.shape[:2]

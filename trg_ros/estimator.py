@@ -18,7 +18,7 @@ from trg_ros.backends.mirrored import mirrored
 from trg_ros.backends.protocol import Crops, Cutter
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
-from trg_ros.checks import check_image, checked_boxes, checked_scores
+from trg_ros.checks import check_image, check_view, checked_boxes, checked_scores
 from trg_ros.crop import CropWindows, cut_windows
 from trg_ros.detection import Detections, FaceDetector, make_detector
 from trg_ros.errors import DetectorError, InputError
@@ -163,7 +163,7 @@ class HeadPoseEstimator:
         :raises InputError: for an image or boxes that can't be used, or an image not of the camera's size.
         :raises DetectorError: if boxes are needed and there is no detector.
         """
-        check_image(image_bgr, camera)
+        check_view(image_bgr, camera)
         if boxes is None:
             found = self.detector.detect(image_bgr)
             windows = CropWindows.from_boxes(camera, self.detector.trg_boxes(found))

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trg_ros.appearance import PARTS, colours
 from trg_ros.camera import CameraModel
-from trg_ros.checks import check_image, checked_scores
+from trg_ros.checks import check_view, checked_scores
 from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPose, HeadPoseEstimator, windows_of_boxes
@@ -129,7 +129,7 @@ class HeadTracker:
         :raises InputError: as :meth:`HeadPoseEstimator.estimate`; known heads stay known.
         :raises DetectorError: as :meth:`HeadPoseEstimator.estimate`.
         """
-        check_image(image_bgr, camera)
+        check_view(image_bgr, camera)
         if not np.isfinite(stamp_s):
             raise InputError(f"stamp is {stamp_s}: it must be a finite number of seconds")
         if stamp_s < self._stamp_s:
