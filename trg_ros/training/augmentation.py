@@ -135,7 +135,8 @@ class Augmenter:
         if c.focal_error_probability <= 0:
             return box, rotation, translation
         count, reach = len(box), np.abs(box[:, :2]).max(axis=1)
-        factor = np.exp(rng.uniform(*np.log(c.focal_error), count))
+        low, high = np.log(c.focal_error)
+        factor = np.exp(rng.uniform(low, high, count))
         limit = np.minimum(translation[:, 2] / _NEAREST_M, _WIDEST / np.maximum(reach, 1e-6))
         factor = np.where(rng.random(count) < c.focal_error_probability, np.minimum(factor, limit), 1.0)
         factor = np.where(limit < 1, 1.0, factor).astype(np.float32)
