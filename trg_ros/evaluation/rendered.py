@@ -79,7 +79,7 @@ class HeldOutSet:
     def _parts(self, size: int, view: float, effects: dict[str, float]) -> Iterator[TrainingBatch]:
         chosen = default_landmark_set()
         backgrounds = procedural_patches(100, 256, HELD_OUT_SEED)
-        config = replace(AugmentationConfig(), **_GEOMETRY, **effects)
+        config = replace(AugmentationConfig(), **_GEOMETRY, **effects)  # type: ignore[arg-type]
         augmenter = Augmenter(size, chosen.flip, chosen.landmarks68, backgrounds, config, view)
         for first in range(0, self.count, BATCH):
             indices = np.arange(first, min(first + BATCH, self.count))
