@@ -16,10 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out", metavar="FOLDER", help="rendered heads of another seed (default: CONFIG's validation)"
     )
     parser.add_argument(
-        "-n", type=int, default=5000, metavar="N", help="training crops to learn from (default 5000)"
+        "-n", type=int, default=20000, metavar="N", help="training crops to learn from (default 20000)"
     )
     parser.add_argument(
-        "--held-out-samples", type=int, default=2000, metavar="N", help="half scale, half measure (2000)"
+        "--held-out-samples", type=int, default=5000, metavar="N", help="half scale, half measure (5000)"
     )
     parser.add_argument("--out", metavar="FILE", help="where to write it (default: CHECKPOINT itself)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the network (default 1)")

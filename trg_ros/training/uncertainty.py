@@ -2,7 +2,7 @@
 
 The head learns from the checkpoint's errors on augmented training crops, half of them as first and half as
 second looks see them, by the negative log likelihood of a Gaussian. A network is more at home with the heads
-that it was trained on; so the standard deviations are then scaled by one number to its errors on held-out
+that it was trained on; so each axis' standard deviations are then scaled by a number to its errors on held-out
 heads, after all looks of the estimator; and measured on others.
 """
 
@@ -147,14 +147,14 @@ def negative_log_likelihood(numbers: Tensor, residuals: Tensor) -> Tensor:
 
 
 def scaled_to(head: UncertaintyHead, inputs: Array, residuals: Array) -> UncertaintyHead:
-    """The head with all standard deviations scaled alike, half-way between what brings the mean square of the
-    normalised residuals to 1 and what brings 95 % of them inside the 95 % ellipsoids: errors have longer
+    """The head with each axis' standard deviation scaled, half-way between what brings the mean squares of
+    the normalised residuals to 1 and what brings 95 % of them inside the 95 % ellipsoids: errors have longer
     tails than a Gaussian, which can't satisfy both."""
     factor = head(inputs)
-    mean_square = (residuals**2 / (factor * factor).sum(axis=2)).mean()
-    white = np.linalg.solve(factor, residuals[..., None])[..., 0]
+    by_axis = np.sqrt((residuals**2 / (factor * factor).sum(axis=2)).mean(axis=0))
+    white = np.linalg.solve(factor * by_axis[:, None], residuals[..., None])[..., 0]
     stretch = np.quantile((white * white).sum(axis=1), 0.95) / INSIDE_95
-    return head.scaled(np.full(6, (mean_square * stretch) ** 0.25))
+    return head.scaled(by_axis * stretch**0.25)
 
 
 def _initial_network(residuals: Array) -> nn.Sequential:
