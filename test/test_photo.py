@@ -19,7 +19,7 @@ from trg_ros.tracking import HeadTracker
 FOCAL = 600.0
 CENTER = 255.5
 # What a moved principal point may leave in the ray's frame: degrees, share of the distance.
-RAY_DEG, RAY_SIZE = 2.0, 0.02
+RAY_DEG, RAY_SIZE = 2.0, 0.03
 CAMERA = CameraModel.pinhole(FOCAL, FOCAL, CENTER, CENTER, 512, 512)
 
 

@@ -2,8 +2,8 @@
 
 The head learns from the checkpoint's errors on augmented training crops, half of them as first and half as
 second looks see them, by the negative log likelihood of a Gaussian. A network is more at home with the heads
-that it was trained on; so each axis' standard deviations are then scaled by a number to its errors on held-out
-heads, after all looks of the estimator; and measured on others.
+that it was trained on; so each axis' standard deviations are then scaled to its errors on held-out heads,
+after all looks of the estimator; and measured on others.
 """
 
 import dataclasses
