@@ -96,7 +96,9 @@ def is_running(process_id):
 
 def test_a_child_that_ends_politely_keeps_its_status(module_path):
     (module_path / "polite.py").write_text(
-        "import sys, time\nprint('up', flush=True)\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # shells switch it off in the background\n"
+        "print('up', flush=True)\n"
         "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(3)\n"
     )
     with Child("polite", "polite", [], module_path) as child:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from discs import DiscBackend, DiscDetector, box_of, checkpoint, draw
 
+from trg_ros.appearance import colours
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPoseEstimator
@@ -55,6 +56,24 @@ def test_detection_every_few_frames_only():
         world.see(A)
     assert world.detector.calls == 5
     assert sum(world.estimator._backend.batches) == 22, "one look a frame, and a second one for the new face"
+
+
+def test_colours_of_somebody_who_is_alone_are_read_ten_times_a_second(monkeypatch):
+    seen = []
+
+    def counted(image_bgr, box, clear):
+        seen.append(any(clear))
+        return colours(image_bgr, box, clear)
+
+    monkeypatch.setattr("trg_ros.tracking.colours", counted)
+    world = World()
+    for _ in range(31):
+        world.see(A)
+    assert len(seen) == 31 and 8 <= sum(seen) <= 12
+    seen.clear()
+    for _ in range(20):
+        world.see(A, B)
+    assert sum(seen[-16:]) == 16, "two people can be mistaken for each other"
 
 
 def test_nobody_there_looks_each_frame():

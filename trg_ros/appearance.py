@@ -13,6 +13,8 @@ Array = NDArray[np.float64]
 
 #: Face, hair and what is worn below the chin: left, top, right, bottom of the face's TRG box, in its sides.
 PARTS = np.array([[0.3, 0.3, 0.7, 0.8], [0.3, -0.05, 0.7, 0.08], [0.1, 1.12, 0.9, 1.35]])
+#: The look of somebody who wasn't looked at.
+UNSEEN = np.full((len(PARTS), 2), np.nan)
 #: How much looks at one person differ, standard deviations of log ratios of colours in these parts.
 _DEVIATIONS = np.array([[0.05], [0.07], [0.2]])
 #: Looks at two people differ so many times as much.
@@ -32,6 +34,8 @@ def colours(image_bgr: NDArray[np.uint8], box: Array, clear: Sequence[bool] = (T
     :param box: (4,) left, top, right, bottom px of the face's TRG box.
     :param clear: (3,) which parts nobody else hides.
     """
+    if not any(clear):
+        return UNSEEN
     seen = np.full((len(PARTS), 2), np.nan)
     left, top, right, bottom = box.tolist()
     height, width = image_bgr.shape[:2]
@@ -57,6 +61,8 @@ def unlikeness(one: Array, other: Array) -> float:
 
     Negative for looks that are alike, 0 where nothing can be compared.
     """
+    if one is UNSEEN or other is UNSEEN:
+        return 0.0
     apart = ((one - other) / _DEVIATIONS).ravel()
     squares = apart[~np.isnan(apart)] ** 2
     if not len(squares):

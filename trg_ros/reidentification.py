@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from trg_ros.appearance import unlikeness
+from trg_ros.appearance import UNSEEN, unlikeness
 from trg_ros.assignment import cheapest_pairs
 from trg_ros.heads import HeadPose
 
@@ -163,6 +163,8 @@ class Person:
     def observe(self, head: HeadPose, look: Array, stamp_s: float, hidden: float = 0.0) -> None:
         """It was seen there, looking like that; so much of it was hidden by others, 0..1."""
         self.course.observe(head, stamp_s, hidden)
+        if look is UNSEEN:
+            return
         self._times = min(self._times + 1, _LOOKS)
         step = (look - self.look) / self._times
         known = np.isfinite(step)

@@ -26,6 +26,8 @@ _DUPLICATE_OVERLAP = 0.6
 _MOST_HIDDEN = 0.5
 #: A part that is hidden more than this isn't clear.
 _CLEAR = 0.05
+#: Somebody who is alone is looked at for colours that often, seconds.
+_COLOURS_S = 0.1
 #: Who could nearly as well be somebody else is seen for so many seconds before it is decided.
 _DOUBT_S = 0.18
 #: A window is moved to where its head should be by now if that is so far, in parts of its side.
@@ -104,7 +106,7 @@ class HeadTracker:
         """Forget all heads; those that come get new ids."""
         self._tracks: list[Track] = []
         self._lost: list[Track] = []
-        self._stamp_s = -np.inf
+        self._stamp_s = self._colours_s = -np.inf
         self._frames_since_detection = 0
         self._doubt = False
         self._searched: dict[int, CropWindows] = {}  # where heads were in the image that is searched
@@ -215,6 +217,7 @@ class HeadTracker:
         implied = estimates.implied if one else estimates.implied[chosen]
         depths = [float(heads[index].translation[2]) for index in chosen]
         hidden, clear = hidden_faces(implied, depths), hidden_parts(implied, depths, PARTS) <= _CLEAR
+        clear &= self._looks_closely(looks)
         return [
             Sight(
                 heads[index],
@@ -226,6 +229,14 @@ class HeadTracker:
             )
             for row, (index, box) in enumerate(zip(chosen.tolist(), implied.to_boxes(camera), strict=True))
         ]
+
+    def _looks_closely(self, looks: list[Look]) -> bool:
+        """Whether colours are worth reading in this image: of somebody who is alone, ten times a second."""
+        alone = len(looks) == 1 and looks[0].track is not None and not self._lost
+        if alone and self._stamp_s - self._colours_s < _COLOURS_S:
+            return False
+        self._colours_s = self._stamp_s
+        return True
 
     def _distinct(
         self, sure: NDArray[np.intp], looks: list[Look], heads: list[HeadPose], windows: CropWindows
