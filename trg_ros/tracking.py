@@ -231,7 +231,7 @@ class HeadTracker:
         ]
 
     def _looks_closely(self, looks: list[Look]) -> bool:
-        """Whether colours are worth reading in this image: of somebody who is alone, ten times a second."""
+        """Whether to read colours in this image, noting it: of somebody alone ten times a second."""
         alone = len(looks) == 1 and looks[0].track is not None and not self._lost
         if alone and self._stamp_s - self._colours_s < _COLOURS_S:
             return False
