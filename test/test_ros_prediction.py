@@ -83,6 +83,9 @@ class SlidingCamera:
     def known_until_ns(self, frame_id: str) -> int:
         return self.known_ns
 
+    def forget(self) -> None:
+        self.known_ns = -1
+
 
 def smoothed_for_a_second(smoothing: Smoothing, x_of: Any, settings: Settings) -> tuple[Header, Any]:
     """Images at 30 Hz of a head at x_of(seconds); the last one's header and heads."""
@@ -128,6 +131,8 @@ def test_a_camera_that_moves_is_where_tf_knows_it_to_be() -> None:
     assert prediction.heads[0].head.camera_T_face[0, 3] == pytest.approx(2.0 - SPEED * then_s, abs=2e-3)
     motion.known_ns = nanoseconds(header)
     assert smoothing.ahead(heads, header, 0.2) is None
+    smoothing.time_went_back()
+    assert motion.known_ns == -1, "what it knew was of the future"
 
 
 class Simulation:

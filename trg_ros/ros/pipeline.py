@@ -139,6 +139,7 @@ class Pipeline:
             )
             self.statistics.count("resets")
             self.reset()
+            self.smoothing.time_went_back()
         elif self._stamp_s is not None and stamp_s > self._stamp_s + _GAP_S:
             self.tracker.reset()
         self._stamp_s = stamp_s

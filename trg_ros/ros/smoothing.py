@@ -38,7 +38,10 @@ class CameraMotion(Protocol):
         """(4, 4) at the time of an image. Raises InputError if nobody tells."""
 
     def known_until_ns(self, frame_id: str) -> int:
-        """The last time for which it knows that. Raises InputError."""
+        """The last time for which it knows that; 0 where it never moves. Raises InputError."""
+
+    def forget(self) -> None:
+        """Time went back: what is known is of the future."""
 
 
 class FixedFrame:
@@ -69,7 +72,11 @@ class FixedFrame:
         )
 
     def known_until_ns(self, frame_id: str) -> int:
-        return _nanoseconds(self._look_up(frame_id, Time(), 0.0).header)  # time zero: the newest there is
+        return _nanoseconds(self._look_up(frame_id, Time(), 0.0).header)  # of time zero: the newest
+
+    def forget(self) -> None:
+        # tf2 refuses transforms that are older than those it has, and only looks for jumps of /clock.
+        self._buffer.clear()
 
     def _look_up(self, frame_id: str, time: Time, wait_s: float) -> TransformStamped:
         try:
@@ -132,7 +139,7 @@ class Smoothing:
         then_ns = image_ns + round(1e9 * step_s)
         try:
             if self._motion is not None:
-                then_ns = min(then_ns, self._motion.known_until_ns(header.frame_id))
+                then_ns = min(then_ns, self._motion.known_until_ns(header.frame_id) or then_ns)
             if then_ns <= max(image_ns, self._predicted_ns):
                 return None
             seconds, nanoseconds = divmod(then_ns, 1_000_000_000)
@@ -148,6 +155,12 @@ class Smoothing:
         """Start afresh with the next image."""
         self._smoother.reset()
         self._predicted_ns = 0
+
+    def time_went_back(self) -> None:
+        """Start afresh, also with what TF said."""
+        self.reset()
+        if self._motion is not None:
+            self._motion.forget()
 
 
 def _nanoseconds(header: Header) -> int:
