@@ -23,6 +23,8 @@ from trg_ros.model.pose import pose_in_camera
 from trg_ros.model.regressor import POSE_SIZE, Regressor
 
 Module = TypeVar("Module", bound=nn.Module)
+_POSE_ORDER = [0, 2, 4, 1, 3, 5, 6, 7, 8]  # of the pose in the state: the rotation's columns, s, tx, ty
+_TURNS = [[1, 2, 0, 2, 0, 1], [2, 0, 1, 1, 2, 0]]  # factors of a cross product
 Affine = tuple[Tensor, Tensor]  # weight (outputs, inputs) and bias (outputs,), float64 while they are folded
 
 
@@ -126,7 +128,8 @@ class DeployedRefinement(nn.Module):
     (N, C) of the head's shape, for `DeployedLandmarks`.
 
     The state that the iterations refine is one vector: the landmarks that somebody wants but nobody samples,
-    those that TRG samples, the pose; so the next iteration reads one slice of it.
+    those that TRG samples, the pose; so the next iteration reads one slice of it. The two columns of the 6D
+    rotation lie one after the other in it.
 
     :param landmark_indices: (K,) which landmarks to give.
     """
@@ -134,6 +137,8 @@ class DeployedRefinement(nn.Module):
     grid: Tensor
     initial_state: Tensor
     positions: Tensor
+    box_unit: Tensor
+    turns: Tensor
 
     def __init__(self, model: TRG, landmark_indices: np.ndarray):
         super().__init__()
@@ -141,7 +146,7 @@ class DeployedRefinement(nn.Module):
         self.config = config
         self.num_fed_back = 3 * len(sampled) + POSE_SIZE
         order = np.concatenate([np.setdiff1d(landmark_indices, sampled), sampled])
-        state = torch.cat([model.initial_landmarks[order].flatten(), model.initial_pose])
+        state = torch.cat([model.initial_landmarks[order].flatten(), model.initial_pose[_POSE_ORDER]])
         self.point_features = nn.ModuleList(deployed_points(model))
         regressors = [cast(Regressor, regressor) for regressor in model.regressors]
         self.regressors = nn.ModuleList(
@@ -151,11 +156,13 @@ class DeployedRefinement(nn.Module):
         self.heads = nn.ModuleList(_fold_heads(config, regressor, order) for regressor in regressors)
         self.register_buffer("grid", model.grid.clone())
         self.register_buffer("initial_state", state[None])
+        self.register_buffer("box_unit", torch.tensor([4.0, 4.0, 1.0])[: config.box_feature_size])
+        self.register_buffer("turns", torch.tensor(_TURNS))
         where = np.argsort(order)[np.searchsorted(np.sort(order), landmark_indices)]
         self.register_buffer("positions", torch.from_numpy(where))
 
     def forward(self, box: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        box_feature = torch.cat([4 * box[:, :2], box[:, 2:]], dim=1)[:, : self.config.box_feature_size]
+        box_feature = box[:, : self.config.box_feature_size] * self.box_unit
         state = self.initial_state
         fed_back: list[Tensor] = []
         hidden: list[Tensor] = []
@@ -166,17 +173,18 @@ class DeployedRefinement(nn.Module):
             hidden.append(self.regressors[index](torch.cat(known, dim=1)))
             state = state + self.heads[index](hidden[-1])
             fed_back = [state[:, -self.num_fed_back :]]
-            rotation, translation = self._pose(state, box)
             if follow and index + 1 < len(maps):
+                rotation, translation = self._pose(state, box)
                 sampled_head = fed_back[0][:, :-POSE_SIZE].unflatten(1, (-1, 3))
                 sampled_camera = sampled_head @ rotation.transpose(1, 2) + translation[:, None]
                 points = project_to_crop(sampled_camera, box)
+        rotation, translation = self._pose(state, box)
         landmarks = state[:, :-POSE_SIZE].unflatten(1, (-1, 3))[:, self.positions]
         return landmarks, rotation, translation, torch.cat(hidden, dim=1)
 
     def _pose(self, state: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-        rotation_6d, correction = state[:, -POSE_SIZE:-3], state[:, -3:]
-        return pose_in_camera(self.config.translation, _rotation_from_6d(rotation_6d), correction, box)
+        rotation = _rotation_from_axes(state[:, -POSE_SIZE:-6], state[:, -6:-3], self.turns)
+        return pose_in_camera(self.config.translation, rotation, state[:, -3:], box)
 
 
 class DeployedLandmarks(nn.Module):
@@ -209,18 +217,13 @@ def _folded(module: Module) -> Module:
     return fold_normalisation(copy.deepcopy(module).float().eval())
 
 
-def _rotation_from_6d(rotation_6d: Tensor) -> Tensor:
-    """`trg_ros.geometry.rotation_from_6d`, in operations that every runtime's importer knows."""
-    first = functional.normalize(rotation_6d[:, 0::2], dim=-1)
-    second = rotation_6d[:, 1::2]
+def _rotation_from_axes(first: Tensor, second: Tensor, turns: Tensor) -> Tensor:
+    """`trg_ros.geometry.rotation_from_6d` of columns (N, 3), in few operations that every runtime's importer
+    knows. (A list as an index would be copied to a GPU each time, which no graph can; `turns` is there.)"""
+    first = functional.normalize(first, dim=-1)
     second = functional.normalize(second - (first * second).sum(-1, keepdim=True) * first, dim=-1)
-    third = _after(first) * _after(_after(second)) - _after(_after(first)) * _after(second)
-    return torch.stack([first, second, third], -1)
-
-
-def _after(vector: Tensor) -> Tensor:
-    """(N, 3) x, y, z -> y, z, x. A list as an index would be copied to a GPU each time; no graph can."""
-    return torch.cat([vector[:, 1:], vector[:, :1]], dim=1)
+    products = first.index_select(1, turns[0]) * second.index_select(1, turns[1])
+    return torch.stack([first, second, products[:, :3] - products[:, 3:]], -1)
 
 
 def _fold_regressor(config: TRGConfig, regressor: Regressor, known_state: Tensor | None) -> nn.Module:
@@ -233,6 +236,7 @@ def _fold_regressor(config: TRGConfig, regressor: Regressor, known_state: Tensor
     known = config.fed_back_size + POSE_SIZE
     point_inputs = first[0].shape[1] - known - config.box_feature_size
     of_points, of_state, of_box = first[0].split([point_inputs, known, config.box_feature_size], dim=1)
+    of_state = torch.cat([of_state[:, :-POSE_SIZE], of_state[:, -POSE_SIZE:][:, _POSE_ORDER]], dim=1)
     of_state = functional.pad(of_state, (fed_back - known, 0))  # landmarks that it isn't told count nothing
     unit = torch.ones(fed_back, dtype=torch.float64)
     unit[:-POSE_SIZE] = config.landmark_scale
@@ -255,7 +259,7 @@ def _fold_heads(config: TRGConfig, regressor: Regressor, order: np.ndarray) -> n
     """
     weight, bias = _landmark_head(config, regressor)
     rows = (3 * torch.from_numpy(order)[:, None] + torch.arange(3)).flatten()
-    pose_weight, pose_bias = _affine(regressor.pose_head)
+    pose_weight, pose_bias = (part[_POSE_ORDER] for part in _affine(regressor.pose_head))
     weight = torch.cat([weight[rows] * config.landmark_scale, pose_weight])
     return _linear((weight, torch.cat([bias[rows] * config.landmark_scale, pose_bias])))
 
