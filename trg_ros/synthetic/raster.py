@@ -9,6 +9,7 @@ import numba as nb
 import numpy as np
 
 NEAR = 0.03  # metres: nothing nearer to the camera is drawn
+FAR = 1e9  # depth of pixels where nothing was drawn
 VISIBILITY_TAPS = 12
 
 
