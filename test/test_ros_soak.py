@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -28,6 +27,7 @@ from trg_ros.msg import HeadPoseArray
 
 from trg_ros.benchmark.machine import describe_machine, load
 from trg_ros.camera import CameraModel
+from trg_ros.ros.frame import nanoseconds
 
 RENDERED = Path(__file__).parent / "data" / "rendered"
 MINUTES = float(os.environ.get("TRG_SOAK_MINUTES", "0.33"))
@@ -52,10 +52,6 @@ def four_faces() -> np.ndarray:
     return np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
 
 
-def stamp_ns(header: Any) -> int:
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
-
-
 @dataclass
 class Listener:
     """Counts what comes, keeps little: its own memory must not matter for an hour."""
@@ -68,14 +64,14 @@ class Listener:
     numbers: dict[str, str] = field(default_factory=dict)
 
     def on_faces(self, message: HeadPoseArray) -> None:
-        stamp = stamp_ns(message.header)
+        stamp = nanoseconds(message.header)
         self.latencies_s.append(1e-9 * (time.time_ns() - stamp))
         self.faces.append(len(message.heads))
         if message.heads and self.transforms.pop(stamp, -1) != 2 * len(message.heads):
             self.waiting[stamp] = len(message.heads)
 
     def on_tf(self, message: TFMessage) -> None:
-        stamp = stamp_ns(message.transforms[0].header)
+        stamp = nanoseconds(message.transforms[0].header)
         if self.waiting.get(stamp, -1) * 2 == len(message.transforms):
             del self.waiting[stamp]
         else:

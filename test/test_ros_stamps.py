@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS")
 pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
+from builtin_interfaces.msg import Time
 from ros_harness import FRAME
 from ros_outputs import ask
 from ros_rig import Rig
@@ -54,8 +55,9 @@ def test_a_stamp_ten_seconds_ahead_is_no_trap(rig: Rig) -> None:
     assert rig.count("resets") == resets + 1
 
 
-@pytest.mark.fault("stamps of zero", "poses, but no TF")
-def test_stamp_zero_gives_poses_but_no_tf(rig: Rig) -> None:
+@pytest.mark.fault("stamps of zero, or before 1970", "poses, but no TF")
+@pytest.mark.parametrize("second", [0, -5])
+def test_stamp_zero_gives_poses_but_no_tf(rig: Rig, second: int) -> None:
     robot = rig.robot
     faces = robot.listen("headpose/faces", HeadPoseArray)
     tf = robot.listen("/tf", TFMessage)
@@ -63,9 +65,10 @@ def test_stamp_zero_gives_poses_but_no_tf(rig: Rig) -> None:
     robot.spin(0.3)
     faces.clear()
     tf.clear()
+    header = Header(stamp=Time(sec=second), frame_id=FRAME)
     for _ in range(3):
-        robot.send(Header(frame_id=FRAME))
+        robot.send(header)
         robot.spin(0.1)
     assert robot.spin_until(lambda: len(faces) >= 2)
-    assert all(message.header == Header(frame_id=FRAME) for message in faces)
+    assert all(message.header == header for message in faces)
     assert tf == []

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from trg_ros.ros.frame import nanoseconds
+
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
     from rclpy.node import Node
@@ -125,12 +127,11 @@ def timing_array(result: FrameResult, now: RosTime, node: str) -> DiagnosticArra
     """Where the time of one image went: seconds per step, and its age, with the image's stamp and frame."""
     laps = {f"{name} (s)": f"{seconds:.6f}" for name, seconds in result.stopwatch.laps_s.items()}
     values: dict[str, object] = {**laps, "total (s)": f"{result.stopwatch.total_s:.6f}"}
-    stamp = result.header.stamp
-    if stamp.sec or stamp.nanosec:
-        age_s = 1e-9 * (now.nanoseconds - 1_000_000_000 * stamp.sec - stamp.nanosec)
-        values["age (s)"] = f"{age_s:.6f}"
+    image_ns = nanoseconds(result.header)
+    if image_ns > 0:
+        values["age (s)"] = f"{1e-9 * (now.nanoseconds - image_ns):.6f}"
     values["faces"] = len(result.heads)
-    array = diagnostic_array(stamp, f"{node}: timing", DiagnosticStatus.OK, "", "", values)
+    array = diagnostic_array(result.header.stamp, f"{node}: timing", DiagnosticStatus.OK, "", "", values)
     array.header.frame_id = result.header.frame_id
     return array
 

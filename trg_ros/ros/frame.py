@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from trg_ros.tracking import TrackedHead
 
 
+def nanoseconds(header: Header) -> int:
+    """A header's stamp; 0 or less: none."""
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
 @dataclass(frozen=True)
 class Frame:
     """An image as it came, and the boxes that came for it."""
@@ -72,7 +77,7 @@ class FrameResult:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     """Runs since the image arrived."""
     prediction: StampedHeads | None = None
-    """None: nobody asked for one, or there was nothing to gain."""
+    """None: nobody asked for one, or nothing to gain. Without heads: there is nothing new to say."""
 
     @cached_property
     def seen(self) -> StampedHeads:

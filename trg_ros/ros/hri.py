@@ -15,6 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from trg_ros.ros.conversions import image_message
+from trg_ros.ros.frame import FrameResult, nanoseconds
 from trg_ros.ros.messages import transforms
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tf2_ros import TransformBroadcaster
 
     from trg_ros.estimator import HeadPose
-    from trg_ros.ros.frame import FrameResult
     from trg_ros.ros.parameters import Settings
 
 CROP_PX = 128
@@ -148,14 +148,13 @@ class HriOutput:
         )
 
     def publish(self, result: FrameResult, settings: Settings) -> None:
-        stamp_s = result.header.stamp.sec + 1e-9 * result.header.stamp.nanosec
+        stamp_s = 1e-9 * nanoseconds(result.header)
         names = [self._ids.name(tracked.id) for tracked in result.heads]
         for tracked, name in zip(result.heads, names, strict=True):
             face = self._faces.get(tracked.id) or self._appeared(tracked.id, name)
             face.seen_s = stamp_s
             self._publish_face(face, tracked.head, result)
-        stamped = bool(result.header.stamp.sec or result.header.stamp.nanosec)
-        if result.heads and result.header.frame_id and stamped:
+        if result.latest.heads and result.header.frame_id and nanoseconds(result.header) > 0:
             # Ids are unique already, and libhri looks for exactly these names.
             prefix = "" if settings.tf_prefix == "auto" else settings.tf_prefix
             self._broadcaster.sendTransform(transforms(result.latest, prefix, names))

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from trg_ros.errors import CameraError, TrgRosError
 from trg_ros.ros.boxes import boxes_from_message
 from trg_ros.ros.conversions import compressed_to_bgr, image_to_bgr
-from trg_ros.ros.frame import Frame, FrameResult, StampedHeads
+from trg_ros.ros.frame import Frame, FrameResult, StampedHeads, nanoseconds
 from trg_ros.ros.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Pipeline:
     ros_time_s: Callable[[], float]
     smoothing: Smoothing
     _stamp_s: float | None = None
+    _told_ns: int = 0  # what the last poses and transforms were for
     _newest_s: float = -math.inf  # of the steady clock
     _reset_requested: threading.Event = field(default_factory=threading.Event)
 
@@ -74,9 +75,9 @@ class Pipeline:
             self._refuse(str(error))
             self.log.warn("image", f"image skipped: {error}")
             return
-        stamped = bool(result.header.stamp.sec or result.header.stamp.nanosec)
-        if stamped and settings.latency_compensation > 0.0:
-            result = replace(result, prediction=self._predict(result, stamp_s, settings.latency_compensation))
+        stamped = nanoseconds(result.header) > 0
+        if stamped:
+            result = replace(result, prediction=self._latest(result, stamp_s, settings))
         self.outputs.publish(result, settings)
         age_s = self.ros_time_s() - stamp_s if stamped else None
         stopwatch.lap("publishing")
@@ -120,15 +121,15 @@ class Pipeline:
 
     def _accept_stamp(self, frame: Frame) -> float | None:
         """The image's time in seconds, None if it was seen already. Going back in time starts afresh."""
-        stamp = frame.message.header.stamp
-        if not (stamp.sec or stamp.nanosec):
+        stamp_ns = nanoseconds(frame.message.header)
+        if stamp_ns <= 0:
             self.log.warn(
                 "stamp",
                 "images have stamp zero: no TF is published for them, and time between them is "
                 "measured on arrival; let the camera driver stamp its images",
             )
             return frame.arrived_s
-        stamp_s = stamp.sec + 1e-9 * stamp.nanosec
+        stamp_s = 1e-9 * stamp_ns
         if stamp_s == self._stamp_s:
             return None
         if self._stamp_s is not None and stamp_s < self._stamp_s:
@@ -140,6 +141,7 @@ class Pipeline:
             self.statistics.count("resets")
             self.reset()
             self.smoothing.time_went_back()
+            self._told_ns = 0
         elif self._stamp_s is not None and stamp_s > self._stamp_s + _GAP_S:
             self.tracker.reset()
         self._stamp_s = stamp_s
@@ -175,6 +177,21 @@ class Pipeline:
             raw,
             stopwatch,
         )
+
+    def _latest(self, result: FrameResult, stamp_s: float, settings: Settings) -> StampedHeads | None:
+        """What is known about now. No heads where that isn't newer than what was told already.
+
+        For transforms and poses never go back, and tf2 ignores a second transform with the same stamp: /clock
+        may tick more slowly than the camera.
+        """
+        prediction = None
+        if settings.latency_compensation > 0.0:
+            prediction = self._predict(result, stamp_s, settings.latency_compensation)
+        latest_ns = nanoseconds((prediction or result.seen).header)
+        if latest_ns <= self._told_ns:
+            return StampedHeads(result.header, ())
+        self._told_ns = latest_ns
+        return prediction
 
     def _predict(self, result: FrameResult, stamp_s: float, limit_s: float) -> StampedHeads | None:
         """The heads as they should be now, but at most `limit_s` after their image."""

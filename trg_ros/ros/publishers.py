@@ -18,7 +18,7 @@ from visualization_msgs.msg import MarkerArray
 from trg_ros.msg import HeadPoseArray
 from trg_ros.ros.conversions import image_message
 from trg_ros.ros.diagnostics import timing_array
-from trg_ros.ros.frame import FrameResult
+from trg_ros.ros.frame import FrameResult, nanoseconds
 from trg_ros.ros.hri import HriOutput
 from trg_ros.ros.markers import FaceMarkers
 from trg_ros.ros.messages import (
@@ -139,9 +139,8 @@ class _TransformsOutput:
 
     def publish(self, result: FrameResult, settings: Settings) -> None:
         latest = result.latest
-        stamp = latest.header.stamp
         # tf2 ignores a second transform with the same stamp: with zeros the first would stay for ever.
-        if latest.heads and latest.header.frame_id and (stamp.sec or stamp.nanosec):
+        if latest.heads and latest.header.frame_id and nanoseconds(latest.header) > 0:
             prefix = frame_prefix(settings.tf_prefix, self._node_name)
             self._broadcaster.sendTransform(transforms(latest, prefix))
 

@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 from trg_ros.errors import InputError
 from trg_ros.filtering import PoseSmoother
 from trg_ros.geometry import make_transform, matrix_from_quaternion_xyzw
-from trg_ros.ros.frame import StampedHeads
+from trg_ros.ros.frame import StampedHeads, nanoseconds
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import TransformStamped
@@ -72,7 +72,7 @@ class FixedFrame:
         )
 
     def known_until_ns(self, frame_id: str) -> int:
-        return _nanoseconds(self._look_up(frame_id, Time(), 0.0).header)  # of time zero: the newest
+        return nanoseconds(self._look_up(frame_id, Time(), 0.0).header)  # of time zero: the newest
 
     def forget(self) -> None:
         # tf2 refuses transforms that are older than those it has, and only looks for jumps of /clock.
@@ -101,7 +101,6 @@ class Smoothing:
         self._log = log
         self._smoother = PoseSmoother()
         self._smoothed = False  # the heads of the last image
-        self._predicted_ns = 0  # the last moment that was predicted
 
     def apply(
         self,
@@ -130,38 +129,31 @@ class Smoothing:
     def ahead(self, heads: Sequence[TrackedHead], header: Header, step_s: float) -> StampedHeads | None:
         """What `apply` just returned, `step_s` after its image; None where nothing can be said.
 
-        Not further than TF knows where a camera that moves is. No moment is predicted twice, for tf2 ignores
-        a second transform with the same stamp (and /clock may tick more slowly than the camera).
+        Not further than TF knows where a camera that moves is.
         """
         if not self._smoothed or not heads:
             return None
-        image_ns, fixed_T_camera = _nanoseconds(header), None
+        image_ns, fixed_T_camera = nanoseconds(header), None
         then_ns = image_ns + round(1e9 * step_s)
         try:
             if self._motion is not None:
                 then_ns = min(then_ns, self._motion.known_until_ns(header.frame_id) or then_ns)
-            if then_ns <= max(image_ns, self._predicted_ns):
+            if then_ns <= image_ns:
                 return None
-            seconds, nanoseconds = divmod(then_ns, 1_000_000_000)
-            then = Header(stamp=TimeMessage(sec=seconds, nanosec=nanoseconds), frame_id=header.frame_id)
+            seconds, rest = divmod(then_ns, 1_000_000_000)
+            then = Header(stamp=TimeMessage(sec=seconds, nanosec=rest), frame_id=header.frame_id)
             if self._motion is not None:
                 fixed_T_camera = self._motion.fixed_T_camera(then)
         except InputError:  # the transform of the image was there, so it is about this one only
             return None
-        self._predicted_ns = then_ns
         return StampedHeads(then, self._smoother.ahead(heads, 1e-9 * (then_ns - image_ns), fixed_T_camera))
 
     def reset(self) -> None:
         """Start afresh with the next image."""
         self._smoother.reset()
-        self._predicted_ns = 0
 
     def time_went_back(self) -> None:
         """Start afresh, also with what TF said."""
         self.reset()
         if self._motion is not None:
             self._motion.forget()
-
-
-def _nanoseconds(header: Header) -> int:
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
