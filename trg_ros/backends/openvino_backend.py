@@ -1,9 +1,9 @@
 """The network in OpenVINO: more than twice as fast as torch on a CPU.
 
-It is compiled in parts. The first makes feature maps of the crops, which is nearly all the arithmetic, in
-fp32, bf16 or int8; the second refines landmarks and pose with them, always in fp32, because a head at one
-metre in bf16 is off by millimetres from rounding alone. (With int8, weights of the second are integers, too;
-what they are multiplied with is not.) The third makes all landmarks, once somebody asks for them.
+Feature maps of the crops, which are nearly all the arithmetic, are made in fp32, bf16 or int8; landmarks and
+pose are refined with them in fp32, because a head at one metre in bf16 is off by millimetres from rounding
+alone; so with bf16 these are two networks instead of one. (With int8, weights of the refinement are integers,
+too; what they are multiplied with is not.) Another one makes all landmarks, once somebody asks for them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,8 +31,14 @@ from trg_ros.errors import DeviceError
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-PARTS = ("features", "refinement", "landmarks")
+#: What to compute in for each precision: a network's parts, one after the other.
+PRECISIONS = {
+    "fp32": {"network": "f32"},
+    "bf16": {"features": "bf16", "refinement": "f32"},
+    "int8": {"network": "f32"},
+}
+_LANDMARKS = "landmarks"
+_OUTPUTS = ("landmarks68_head", "rotation", "translation", "landmarks68_crop", "shape_code")
 #: Numbers of faces that networks are compiled for.
 _SIZES = (1, 2, 4, 8)
 #: A network may be that many times too large for the faces at hand.
@@ -96,11 +101,11 @@ class OpenVINOBackend:
         self._check(checkpoint, precision)
         self._precision = precision
         self._threads = threads
-        integers = precision == "int8"
+        parts, integers = [*PRECISIONS[precision], _LANDMARKS], precision == "int8"
         self._models = (cache or ModelCache()).load_or_build(
-            _key(checkpoint, integers, openvino.__version__),
-            load=lambda folder: [self._core.read_model(folder / f"{part}.xml") for part in PARTS],
-            build=lambda: _build(checkpoint, integers),
+            _key(checkpoint, parts, integers, openvino.__version__),
+            load=lambda folder: {part: self._core.read_model(folder / f"{part}.xml") for part in parts},
+            build=lambda: _build(checkpoint, parts, integers),
             save=_save,
         )
         self._lock = threading.Lock()
@@ -137,7 +142,7 @@ class OpenVINOBackend:
     def _decode(self, shape_code: NDArray[np.float32]) -> NDArray[np.float32]:
         with self._lock:
             if self._landmarks is None:
-                self._landmarks = self._compile_part(self._models[2], "f32")
+                self._landmarks = self._compile_part(self._models[_LANDMARKS], "f32")
             return self._landmarks.infer([np.ascontiguousarray(shape_code)])[0].copy()
 
     def _network_for(self, faces: int) -> _Network:
@@ -154,14 +159,11 @@ class OpenVINOBackend:
         return self._networks[size]
 
     def _compile(self, size: int) -> _Network:
-        precisions = (PRECISIONS[self._precision], "f32")
-        return _Network(
-            size,
-            *(
-                self._compile_part(_fixed(model, size), precision)
-                for model, precision in zip(self._models[:2], precisions, strict=True)
-            ),
-        )
+        parts = []
+        for name, precision in PRECISIONS[self._precision].items():
+            model = _fixed(self._models[name], size)
+            parts.append((model, self._compile_part(model, precision)))
+        return _Network(size, parts)
 
     def _compile_part(self, model: Any, precision: str) -> Any:
         options: dict[str, Any] = {
@@ -193,20 +195,23 @@ class OpenVINOBackend:
 
 
 class _Network:
-    """Both parts, compiled for ``size`` faces, with their inputs and outputs connected once and for all."""
+    """Its parts, compiled for ``size`` faces, with inputs and outputs connected once and for all."""
 
-    def __init__(self, size: int, features: Any, refinement: Any) -> None:
+    def __init__(self, size: int, parts: list[tuple[Any, Any]]) -> None:
+        """:param parts: models, and requests for their inference."""
         self.size = size
-        self._features, self._refinement = features, refinement
-        num_maps = len(refinement.model_inputs) - 1
-        for index in range(1, 1 + num_maps):
-            refinement.set_input_tensor(index, features.get_output_tensor(index))
+        self._requests = [request for _, request in parts]
+        tensors: dict[str, Any] = {}
+        for model, request in parts:
+            for name in [port.any_name for port in model.inputs]:
+                if name in tensors:
+                    request.set_tensor(name, tensors[name])
+            names = [port.any_name for port in [*model.inputs, *model.outputs]]
+            tensors.update((name, request.get_tensor(name)) for name in names)
         # Views of the runtime's own memory.
-        self._crops = features.get_input_tensor(0).data
-        self._boxes = refinement.get_input_tensor(0).data
+        self._crops, self._boxes = tensors["crops_rgb"].data, tensors["box"].data
         self._boxes[:] = (0.0, 0.0, 1.0)
-        landmarks68, rotation, translation, code = (refinement.get_output_tensor(i).data for i in range(4))
-        self._outputs = landmarks68, rotation, translation, features.get_output_tensor(0).data, code
+        self._outputs: dict[str, Any] = {name: tensors[name].data for name in _OUTPUTS}
 
     def infer(
         self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32], decode: Decoder
@@ -214,10 +219,10 @@ class _Network:
         """As :meth:`Backend.infer` for up to ``size`` faces; what is missing is computed and left out."""
         faces = len(crops_rgb)
         self._crops[:faces], self._boxes[:faces] = crops_rgb, boxes
-        self._features.infer(share_outputs=True)
-        self._refinement.infer(share_outputs=True)
-        copies = [output[:faces].copy() for output in self._outputs]
-        return NetworkResult(copies[0], copies[1], copies[2], copies[3], copies[4], decode)
+        for request in self._requests:
+            request.infer(share_outputs=True)
+        copies = {name: output[:faces].copy() for name, output in self._outputs.items()}
+        return NetworkResult(**copies, decode=decode)
 
 
 def _size_for(faces: int) -> int:
@@ -235,22 +240,22 @@ def _fixed(model: Any, size: int) -> Any:
     return model
 
 
-def _build(checkpoint: Checkpoint, integers: bool) -> list[Any]:
+def _build(checkpoint: Checkpoint, parts: list[str], integers: bool) -> dict[str, Any]:
     from trg_ros.backends.openvino_conversion import convert  # it needs torch; what is cached doesn't
 
-    return convert(checkpoint, integers)
+    return dict(zip(parts, convert(checkpoint, parts, integers), strict=True))
 
 
-def _save(models: Sequence[Any], folder: Path) -> None:
-    for part, model in zip(PARTS, models, strict=True):
+def _save(models: dict[str, Any], folder: Path) -> None:
+    for part, model in models.items():
         import_openvino().save_model(model, folder / f"{part}.xml", compress_to_fp16=False)
 
 
-def _key(checkpoint: Checkpoint, integers: bool, openvino_version: str) -> str:
+def _key(checkpoint: Checkpoint, parts: list[str], integers: bool, openvino_version: str) -> str:
     """Changes with everything that the converted network depends on."""
     digest = hashlib.sha256()
     peaks = checkpoint.activation_peaks if integers else None
-    settings = [openvino_version, checkpoint.config.to_dict(), peaks]
+    settings = [openvino_version, checkpoint.config.to_dict(), parts, peaks]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     conversion = Path(__file__).with_name("openvino_conversion.py")
     for source in sorted([*Path(trg_ros.model.__file__).parent.glob("*.py"), conversion]):

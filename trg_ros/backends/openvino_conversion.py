@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from trg_ros.backends.openvino_backend import PARTS, import_openvino
+from trg_ros.backends.openvino_backend import import_openvino
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.model.deploy import DeployedTRG
 from trg_ros.model.quantization import quantised
 
+_POSE = ["landmarks68_head", "rotation", "translation", "shape_code"]
 
-def convert(checkpoint: Checkpoint, integers: bool = False) -> list[Any]:
-    """The network's parts as OpenVINO models with a dynamic batch.
 
+def convert(checkpoint: Checkpoint, parts: Sequence[str], integers: bool = False) -> list[Any]:
+    """The network's parts as OpenVINO models with a dynamic batch; inputs and outputs have names.
+
+    :param parts: of "network", which is "features" and "refinement" in one, and "landmarks".
     :param integers: make 8-bit integers of weights and activations; the checkpoint has to have peaks.
     """
     network = DeployedTRG(checkpoint.build_model())
@@ -28,14 +32,34 @@ def convert(checkpoint: Checkpoint, integers: bool = False) -> list[Any]:
     with torch.inference_mode():
         _, *maps = network.features(crops)
         *_, code = network.refinement(box, *maps)
-    inputs = [crops], [box, *maps], [code]
-    return [_convert(getattr(network, part), given) for part, given in zip(PARTS, inputs, strict=True)]
+    names = [f"map{index}" for index in range(len(maps))]
+    known = {
+        "network": (_Whole(network), {"crops_rgb": crops, "box": box}, [*_POSE, "landmarks68_crop"]),
+        "features": (network.features, {"crops_rgb": crops}, ["landmarks68_crop", *names]),
+        "refinement": (network.refinement, {"box": box, **dict(zip(names, maps, strict=True))}, _POSE),
+        "landmarks": (network.landmarks, {"shape_code": code}, ["landmarks_head"]),
+    }
+    return [_convert(*known[part]) for part in parts]
 
 
-def _convert(module: nn.Module, inputs: list[torch.Tensor]) -> Any:
+class _Whole(nn.Module):
+    """Features and refinement in one."""
+
+    def __init__(self, network: DeployedTRG) -> None:
+        super().__init__()
+        self.features, self.refinement = network.features, network.refinement
+
+    def forward(self, crops_rgb: Tensor, box: Tensor) -> tuple[Tensor, ...]:
+        landmarks68_crop, *maps = self.features(crops_rgb)
+        return *self.refinement(box, *maps), landmarks68_crop
+
+
+def _convert(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> Any:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch prefers torch.export, which takes six times as long
-        traced = torch.jit.trace(module, tuple(inputs), check_trace=False)
+        traced = torch.jit.trace(module, tuple(inputs.values()), check_trace=False)
     model = import_openvino().convert_model(traced)
-    model.reshape({index: [-1, *tensor.shape[1:]] for index, tensor in enumerate(inputs)})
+    model.reshape({index: [-1, *tensor.shape[1:]] for index, tensor in enumerate(inputs.values())})
+    for port, name in [*zip(model.inputs, inputs, strict=True), *zip(model.outputs, outputs, strict=True)]:
+        port.get_tensor().set_names({name})
     return model

@@ -10,6 +10,7 @@ from pathlib import Path
 from trg_ros.backends.openvino_backend import OpenVINOBackend, has_vnni, openvino_installed
 from trg_ros.backends.protocol import Backend
 from trg_ros.checkpoint import Checkpoint
+from trg_ros.checks import checked_count
 from trg_ros.errors import DeviceError, InputError
 
 logger = logging.getLogger(__name__)
@@ -107,8 +108,8 @@ def _check(backend: str, threads: int | None) -> None:
     if backend not in BACKENDS:
         names = f"{', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}"
         raise InputError(f"backend {backend!r} is unknown: use {names}")
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is {threads}: it must be at least 1")
+    if threads is not None:
+        checked_count("threads", threads, least=1)
 
 
 def _precision(checkpoint: Checkpoint, backend: str) -> str:
