@@ -23,7 +23,7 @@ from ros_bad_inputs import (
 from trg_ros.errors import InputError
 from trg_ros.ros.conversions import compressed_to_bgr, image_to_bgr
 
-FUZZED = ["bgr8", "mono16", "bayer_gbrg8", "yuv422", "16UC1", "rgba16", "32FC1", "nv21", "xyz"]
+FUZZED = ["bgr8", "mono16", "bayer_gbrg8", "yuv422", "16UC1", "rgba16", "32FC1", "nv21", "nv24", "xyz"]
 
 
 @pytest.mark.parametrize("bad", BAD_IMAGES, ids=str)

@@ -118,23 +118,41 @@ def test_bayer_patterns_give_the_colour_of_the_scene(pattern: str, bits: int) ->
     np.testing.assert_array_equal(bgr[2:-2, 2:-2].reshape(-1, 3), [[200, 120, 40]] * (8 * 12))
 
 
-@pytest.mark.parametrize(
-    "encoding,order", [("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuv422_yuy2", "yuyv"), ("yuyv", "yuyv")]
-)
-def test_yuv422_gives_the_colours_of_its_definition(encoding: str, order: str) -> None:
-    """ITU-R BT.601, video range, two pixels of a pair share their chroma."""
-    bgr = np.repeat(picture(6, 4, 5)[:, :, :3] // 2 + 60, 2, axis=1)
+def yuv(bgr: np.ndarray) -> list[np.ndarray]:
+    """ITU-R BT.601, video range; three of (H, W)."""
     b, g, r = (bgr[:, :, channel].astype(float) for channel in range(3))
     y = 16 + (65.481 * r + 128.553 * g + 24.966 * b) / 255
     u = 128 + (-37.797 * r - 74.203 * g + 112.0 * b) / 255
     v = 128 + (112.0 * r - 93.786 * g - 18.214 * b) / 255
-    parts = {"u": u[:, ::2], "v": v[:, ::2]}
-    packed = np.empty((6, 16))
+    return [np.rint(part).astype(np.uint8) for part in (y, u, v)]
+
+
+@pytest.mark.parametrize(
+    "encoding,order", [("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuv422_yuy2", "yuyv"), ("yuyv", "yuyv")]
+)
+def test_yuv422_gives_the_colours_of_its_definition(encoding: str, order: str) -> None:
+    """Two pixels of a pair share their colour."""
+    bgr = np.repeat(picture(6, 4, 5)[:, :, :3] // 2 + 60, 2, axis=1)
+    y, u, v = yuv(bgr)
+    packed = np.empty((6, 16), np.uint8)
     luma, chroma = (1, 0) if order == "uyvy" else (0, 1)
     packed[:, luma::2] = y
-    packed[:, chroma::4], packed[:, chroma + 2 :: 4] = parts["u"], parts["v"]
-    message = message_of(np.rint(packed).astype(np.uint8), encoding, padding=5)
+    packed[:, chroma::4], packed[:, chroma + 2 :: 4] = u[:, ::2], v[:, ::2]
+    message = message_of(packed, encoding, padding=5)
     message.width = 8
+    np.testing.assert_allclose(image_to_bgr(message).astype(int), bgr.astype(int), atol=3)
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_nv12_gives_the_colours_of_its_definition(encoding: str, padding: int) -> None:
+    """2 x 2 pixels share their colour, which stands below the brightness."""
+    bgr = np.repeat(np.repeat(picture(4, 5, 6)[:, :, :3] // 2 + 60, 2, axis=0), 2, axis=1)
+    y, u, v = yuv(bgr)
+    pairs = (u, v) if encoding == "nv12" else (v, u)
+    colours = np.stack([part[::2, ::2] for part in pairs], axis=-1).reshape(4, 10)
+    message = message_of(np.vstack([y, colours]), encoding, padding)
+    message.height = 8
     np.testing.assert_allclose(image_to_bgr(message).astype(int), bgr.astype(int), atol=3)
 
 

@@ -12,9 +12,12 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS")
 pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
+import rclpy
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from trg_ros.errors import InputError
 from trg_ros.ros.parameters import Settings
@@ -71,6 +74,19 @@ def test_only_live_parameters_change_while_configured() -> None:
     assert "0 .. 1000" in settings.reason_to_refuse(
         [SimpleNamespace(name="max_rate", value=-5.0)], configured=True
     )
+
+
+def test_what_is_read_at_start_only_can_not_be_changed() -> None:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Node("parameters", context=context)
+    for table in (VideoSourceSettings, Settings):
+        table.declare(node)
+    results = node.set_parameters([Parameter("rate", value=5.0), Parameter("autostart", value=False)])
+    assert [result.successful for result in results] == [False, False]
+    assert all("read-only" in result.reason for result in results)
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
 
 
 ANY_VALUE = st.one_of(

@@ -37,6 +37,8 @@ class _Layout:
     to_bgr: int | None
     """OpenCV's colour conversion; None where it is BGR already."""
     even_width: bool = False
+    colour_below: bool = False
+    """Below the rows of brightness stand half as many with the colours of 2 x 2 pixels each."""
     auto_range: bool = False
     """Raw sensor values of unknown depth: the highest bit in use decides what is white."""
 
@@ -65,6 +67,8 @@ def _layouts() -> dict[str, _Layout]:
         layouts[name] = _Layout(2, 8, cv2.COLOR_YUV2BGR_UYVY, even_width=True)
     for name in ("yuv422_yuy2", "yuyv"):
         layouts[name] = _Layout(2, 8, cv2.COLOR_YUV2BGR_YUY2, even_width=True)
+    for name, code in (("nv12", cv2.COLOR_YUV2BGR_NV12), ("nv21", cv2.COLOR_YUV2BGR_NV21)):
+        layouts[name] = _Layout(1, 8, code, even_width=True, colour_below=True)
     return layouts
 
 
@@ -109,19 +113,26 @@ def check_size(width: int, height: int) -> None:
 
 
 def _view(message: Image, layout: _Layout) -> npt.NDArray[Any]:
-    """(H, W) or (H, W, channels) view of the data, uint8 or uint16 in the message's byte order."""
+    """(rows, W) or (H, W, channels) view of the data, uint8 or uint16 in the message's byte order."""
     what = f"image with encoding '{message.encoding}', {message.width} x {message.height} px,"
     if layout.even_width and message.width % 2:
         raise InputError(
             f"{what} has an odd width: two pixels share their colour; check the driver's settings"
         )
+    rows = message.height
+    if layout.colour_below:
+        if rows % 2:
+            raise InputError(
+                f"{what} has an odd height: two rows share their colour; check the driver's settings"
+            )
+        rows += rows // 2
     itemsize = layout.bits // 8
     row_bytes = message.width * layout.channels * itemsize
     if message.step < row_bytes:
         raise InputError(
             f"{what} has step {message.step}; a row takes {row_bytes} bytes: fix `step` in the driver"
         )
-    needed = (message.height - 1) * message.step + row_bytes
+    needed = (rows - 1) * message.step + row_bytes
     data = np.frombuffer(message.data, dtype=np.uint8) if len(message.data) else np.empty(0, dtype=np.uint8)
     if data.size < needed:
         raise InputError(
@@ -131,7 +142,7 @@ def _view(message: Image, layout: _Layout) -> npt.NDArray[Any]:
     dtype: npt.DTypeLike = np.uint8
     if itemsize == 2:
         dtype = ">u2" if message.is_bigendian else "<u2"
-    shape: tuple[int, ...] = (message.height, message.width)
+    shape: tuple[int, ...] = (rows, message.width)
     strides: tuple[int, ...] = (message.step, layout.channels * itemsize)
     if layout.channels > 1:
         shape, strides = (*shape, layout.channels), (*strides, itemsize)

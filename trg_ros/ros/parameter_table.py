@@ -31,6 +31,7 @@ def parameter(
     choices: tuple[str, ...] = (),
     pattern: str = "",
     live: bool = False,
+    read_only: bool = False,
 ) -> Any:
     """A field of a `ParameterTable`.
 
@@ -38,6 +39,7 @@ def parameter(
     :param choices: the allowed strings.
     :param pattern: a regular expression that a string has to match in full.
     :param live: the value may change while the node is configured.
+    :param read_only: the value is read at start and never again.
     """
     metadata = {
         "description": description,
@@ -46,6 +48,7 @@ def parameter(
         "choices": choices,
         "pattern": pattern,
         "live": live,
+        "read_only": read_only,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -150,7 +153,9 @@ def _descriptor(field: dataclasses.Field[Any]) -> Any:
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
     low, high = field.metadata["low"], field.metadata["high"]
-    descriptor = ParameterDescriptor(description=field.metadata["description"])
+    descriptor = ParameterDescriptor(
+        description=field.metadata["description"], read_only=field.metadata["read_only"]
+    )
     if type(field.default) is int:
         descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
     elif type(field.default) is float:

@@ -148,5 +148,5 @@ class Settings(ParameterTable):
         0.1, "~/landmarks and ~/overlay: length of the axes in metres.", low=0.001, high=10.0, live=True
     )
     autostart: bool = parameter(
-        True, "Configure and activate at start; false: leave it to a lifecycle manager."
+        True, "Configure and activate at start; false: leave it to a lifecycle manager.", read_only=True
     )

@@ -6,6 +6,7 @@ import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,42 +31,41 @@ from trg_ros.virtual_camera import VirtualCamera
 
 _PHOTO_RATE = 10.0
 _QOS = QoSProfile(depth=2)
+_fixed = partial(parameter, read_only=True)
 
 
 @dataclass(frozen=True)
 class VideoSourceSettings(ParameterTable):
     """The parameters of the node `video_source`."""
 
-    source: str = parameter("", "A photo, a folder of photos, a video file, or a webcam's index.")
-    rate: float = parameter(
-        0.0, "Images per second; 0: the video's own, 10 for photos.", low=0.0, high=1000.0
-    )
-    loop: bool = parameter(True, "Begin again at the end; a photo is repeated.")
-    frame_id: str = parameter(
+    source: str = _fixed("", "A photo, a folder of photos, a video file, or a webcam's index.")
+    rate: float = _fixed(0.0, "Images per second; 0: the video's own, 10 for photos.", low=0.0, high=1000.0)
+    loop: bool = _fixed(True, "Begin again at the end; a photo is repeated.")
+    frame_id: str = _fixed(
         "camera_optical_frame", "Frame of the images, an optical one: x right, y down, z forward."
     )
-    fov_deg: float = parameter(
+    fov_deg: float = _fixed(
         0.0,
         "Horizontal field of view in degrees; 0: use camera_yaml, or say uncalibrated (K of zeros).",
         low=0.0,
         high=170.0,
     )
-    camera_yaml: str = parameter("", "Calibration file of camera_calibration; it must have the images' size.")
-    motion: str = parameter(
+    camera_yaml: str = _fixed("", "Calibration file of camera_calibration; it must have the images' size.")
+    motion: str = _fixed(
         "none",
         "orbit: a virtual camera turns and zooms over the first picture; needs fov_deg or "
         "camera_yaml of the picture.",
         choices=("none", "orbit"),
     )
-    width: int = parameter(640, "Width of the virtual camera's images in pixels.", low=16, high=8192)
-    height: int = parameter(480, "Height of the virtual camera's images in pixels.", low=16, high=8192)
-    look_at_x: float = parameter(
+    width: int = _fixed(640, "Width of the virtual camera's images in pixels.", low=16, high=8192)
+    height: int = _fixed(480, "Height of the virtual camera's images in pixels.", low=16, high=8192)
+    look_at_x: float = _fixed(
         0.5, "Where the virtual camera looks at rest, over the picture's width.", low=0.0, high=1.0
     )
-    look_at_y: float = parameter(
+    look_at_y: float = _fixed(
         0.5, "Where the virtual camera looks at rest, over the picture's height.", low=0.0, high=1.0
     )
-    photo_frame_id: str = parameter(
+    photo_frame_id: str = _fixed(
         "photo", "Frame of the picture's own camera; /tf tells how the virtual camera is turned in it."
     )
 
