@@ -6,6 +6,8 @@ import pytest
 from trg_ros.camera import CameraModel
 from trg_ros.crop import (
     CropWindows,
+    _bent_grid,
+    _straight_grid,
     box_from_landmarks68,
     cut_crops,
     cut_windows,
@@ -113,6 +115,29 @@ def test_positions_are_not_rounded(name):
         expected = (pixels[..., axis] % 4) * 64
         smooth = expected < 3 * 64  # not where the ramp starts again
         assert np.abs((crop - expected)[smooth]).max() < 0.51
+
+
+@pytest.mark.parametrize("name", [*CAMERAS, "folding"])
+@pytest.mark.parametrize("side", [40, 350])
+def test_every_sample_is_where_the_camera_model_says(name, side):
+    """Also those between the few whose pixels are computed, and where the lens sees only some of them."""
+    camera = FOLDING if name == "folding" else CAMERAS[name]
+    steps = np.linspace(-0.5, 0.5, SIZE)
+    seen = 0
+    for x, y, angle in ((320, 240, 0.0), (70, 400, 0.4), (600, 60, -0.3)):
+        windows = CropWindows.from_boxes(camera, [[x - side / 2, y - side / 2, x + side / 2, y + side / 2]])
+        cos, sin = np.cos(angle), np.sin(angle)
+        turn = windows.camera_R_virtual @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+        windows = CropWindows(windows.center, windows.size, turn)
+        plane = windows.center[0] + windows.size[0] * np.stack(np.meshgrid(steps, steps), axis=-1)
+        expected = camera.project(windows.rays(plane[None]))[0]
+        grid = _bent_grid if camera.is_distorted else _straight_grid
+        found = np.stack(grid(camera, windows, SIZE), axis=-1)
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+        near = np.abs(np.nan_to_num(expected, nan=np.inf)).max(axis=-1) < 2000
+        np.testing.assert_allclose(found[near], expected[near], atol=1e-3)
+        seen += near.sum()
+    assert seen > SIZE**2
 
 
 def test_release_convention_corner_to_corner():

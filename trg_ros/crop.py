@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
-from trg_ros.resampling import sample_axis_aligned, sample_map
+from trg_ros.resampling import sample_map
 
 Array = NDArray[np.float64]
 
@@ -33,7 +33,8 @@ MAX_OFF_AXIS_DEG = 40.0
 LANDMARK_BOX_SCALE = 1.5
 #: A head whose top points along the line of sight has no upright: below this sine of the angle between them.
 _MIN_VISIBLE_UP = 0.3
-_NO_TURN = np.eye(3)
+#: Where a lens bends a crop by a polynomial of so many terms to so many pixels, that is what is computed.
+_NODES, _EXACT_PX = 12, 1e-4
 _HALF_PIXELS = np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
 
 
@@ -150,16 +151,43 @@ def cut_windows(
     Each crop is one resampling of the raw image. Where a face is larger than its crop, blocks of pixels are
     averaged first, so that nothing aliases.
     """
-    steps = _steps(size)
     crops = np.zeros((len(windows), size, size, 3), dtype=np.uint8)
     for index in np.flatnonzero(windows.valid):
-        rotation = windows.camera_R_virtual[index]
-        x, y = windows.center[index, :, None] + windows.size[index] * steps
-        if camera.is_distorted or (rotation != _NO_TURN).any():
-            sample_map(image, *_pixels(camera, rotation, x, y), out=crops[index])
-        else:
-            sample_axis_aligned(image, camera.cx + camera.fx * x, camera.cy + camera.fy * y, out=crops[index])
+        pixels = _bent_grid if camera.is_distorted else _straight_grid
+        sample_map(image, *pixels(camera, windows[index : index + 1], size), out=crops[index])
     return crops
+
+
+def _straight_grid(camera: CameraModel, window: CropWindows, size: int) -> tuple[NDArray, NDArray]:
+    """Pixels u, v (S, S) of the samples of one window, by a camera without distortion.
+
+    The grid through a homography: as many operations on whole grids as it needs, in single precision.
+    """
+    x, y = window.center[0, :, None] + window.size[0] * _steps(size)
+    homography = camera.K @ window.camera_R_virtual[0]
+    across = (homography[:, :1] * x).astype(np.float32)[:, None]
+    down = (homography[:, 1:2] * y + homography[:, 2:]).astype(np.float32)[..., None]
+    depth = across[2] + down[2]
+    if depth.min() <= 0:
+        depth[depth <= 0] = np.nan
+    scale = np.reciprocal(depth, out=depth)
+    return (across[0] + down[0]) * scale, (across[1] + down[1]) * scale
+
+
+def _bent_grid(camera: CameraModel, window: CropWindows, size: int) -> tuple[NDArray, NDArray]:
+    """The same by any camera: pixels of a few samples, and a polynomial through them where it is exact."""
+    places, polynomial, checks = _nodes(size)
+    few = camera.project(window.rays(window.center + window.size[:, None] * places[None])[0])
+    grid, checked = few[: -len(checks)].reshape(_NODES, _NODES, 2), few[-len(checks) :]
+    u, v = (polynomial @ grid[..., axis] @ polynomial.T for axis in range(2))
+    rows, columns = checks.T
+    error = np.abs([u[rows, columns] - checked[:, 0], v[rows, columns] - checked[:, 1]]).max()
+    if error < _EXACT_PX:
+        return u.astype(np.float32), v.astype(np.float32)
+    steps = _steps(size)
+    plane = np.stack(np.broadcast_arrays(steps, steps[:, None]), axis=-1)
+    pixels = camera.project(window.rays(window.center[:, None, None] + window.size[0] * plane[None])[0])
+    return pixels[..., 0], pixels[..., 1]
 
 
 @cache
@@ -168,21 +196,20 @@ def _steps(size: int) -> Array:
     return np.linspace(-0.5, 0.5, size)
 
 
-def _pixels(camera: CameraModel, camera_R_virtual: Array, x: Array, y: Array) -> tuple[NDArray, NDArray]:
-    """Pixels u, v (S, S) of a grid on a virtual camera's normalised plane: columns x (S,), rows y (S,)."""
-    if camera.is_distorted:
-        rays = (
-            camera_R_virtual[:, 0] * x[:, None] + (camera_R_virtual[:, 1:] @ [y, np.ones_like(y)]).T[:, None]
-        )
-        pixels = camera.project(rays)
-        return pixels[..., 0], pixels[..., 1]
-    # The grid through a homography: as many operations on whole grids as it needs, in single precision.
-    homography = camera.K @ camera_R_virtual
-    across = (homography[:, :1] * x).astype(np.float32)[:, None]
-    down = (homography[:, 1:2] * y + homography[:, 2:]).astype(np.float32)[..., None]
-    depth = across[2] + down[2]
-    scale = np.divide(1, depth, where=depth > 0, out=np.full_like(depth, np.nan))
-    return (across[0] + down[0]) * scale, (across[1] + down[1]) * scale
+@cache
+def _nodes(size: int) -> tuple[Array, Array, NDArray[np.intp]]:
+    """Places (M, 2) in a window, in parts of its side from its centre: a grid of Chebyshev points by rows,
+    then some samples; the matrix (size, _NODES) that takes values at Chebyshev points to values at samples;
+    and which samples those are (K, 2), row and column: the corners and some in between."""
+    angles = np.pi * (np.arange(_NODES) + 0.5) / _NODES
+    points = 0.5 * np.cos(angles)
+    degrees = np.arange(_NODES)
+    weights = np.cos(np.arccos(np.clip(2 * _steps(size), -1, 1))[:, None] * degrees) * (2 - (degrees == 0))
+    polynomial = weights @ np.cos(angles * degrees[:, None]) / _NODES
+    some = np.linspace(0, size - 1, 4).round().astype(np.intp)
+    checks = np.stack(np.meshgrid(some, some, indexing="ij"), axis=-1).reshape(-1, 2)
+    grid = np.stack(np.meshgrid(points, points), axis=-1).reshape(-1, 2)
+    return np.concatenate([grid, _steps(size)[checks[:, ::-1]]]), polynomial, checks
 
 
 def cut_crops(

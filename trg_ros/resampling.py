@@ -19,24 +19,6 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def sample_axis_aligned(image: NDArray[np.uint8], u: Array, v: Array, out: NDArray[np.uint8]) -> None:
-    """Sample ``image`` (H, W, 3) at columns ``u`` (S,) and rows ``v`` (S,), equidistant, into ``out``."""
-    region = _Region.around(image, u, v, _block(u), _block(v))
-    if region is None:
-        out[...] = 0
-        return
-    x, wx = region.columns(u)
-    y, wy = region.rows(v)
-    x, y = x.astype(np.intp), y.astype(np.intp)
-    pixels = region.pixels[y[0] : y[-1] + 2, x[0] : x[-1] + 2].astype(np.float32)
-    x, y = x - x[0], y - y[0]
-    rows = pixels[y]
-    rows += (pixels[y + 1] - rows) * wy[:, None, None]
-    result = rows[:, x]
-    result += (rows[:, x + 1] - result) * wx[:, None]
-    _store(result, out)
-
-
 def sample_map(
     image: NDArray[np.uint8], u: NDArray[np.floating], v: NDArray[np.floating], out: NDArray[np.uint8]
 ) -> None:
@@ -47,21 +29,28 @@ def sample_map(
         return
     x, wx = region.columns(u)
     y, wy = region.rows(v)
-    corners = cv2.merge([x, y]).astype(np.int16)  # a region is little larger than the crop
+    corners = cv2.merge([x.astype(np.int16), y.astype(np.int16)])  # a region is little larger than the crop
     pixels = region.pixels.astype(np.float32)
-    upper = _between_columns(pixels[:-1], corners, wx)
-    lower = _between_columns(pixels[1:], corners, wx)
-    cv2.convertScaleAbs(cv2.blendLinear(upper, lower, 1 - wy, wy), out)
+    to_right, down = (cv2.merge([weight] * 3) for weight in (wx, wy))  # for three channels
+    upper = _between_columns(pixels[:-1], corners, to_right)
+    lower = _between_columns(pixels[1:], corners, to_right)
+    cv2.convertScaleAbs(_mixed(upper, lower, down), out)
 
 
-def _between_columns(
-    pixels: NDArray[np.float32], corners: NDArray[np.int16], weight: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _between_columns(pixels: NDArray[np.float32], corners: Any, weight: Any) -> NDArray[np.float32]:
     """Mixture of the pixels at ``corners`` and of their right neighbours."""
     nothing = np.empty(0)  # a second map, of which whole numbers have no need
     left = cv2.remap(pixels[:, :-1], corners, nothing, cv2.INTER_NEAREST)
     right = cv2.remap(pixels[:, 1:], corners, nothing, cv2.INTER_NEAREST)
-    return np.asarray(cv2.blendLinear(left, right, 1 - weight, weight), np.float32)
+    return _mixed(left, right, weight)
+
+
+def _mixed(first: Any, second: Any, weight: Any) -> NDArray[np.float32]:
+    """``first``, and ``weight`` (of the same shape) of the way to ``second``; both are overwritten."""
+    second -= first
+    second *= weight
+    first += second
+    return first
 
 
 @dataclass(frozen=True)
@@ -105,17 +94,28 @@ class _Region:
         return cls(pixels, origin_x, origin_y, block_x, block_y)
 
     def columns(self, u: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
-        return _split((u - self.origin_x) / self.block_x, self.pixels.shape[1])
+        return _split(u - self.origin_x, self.block_x, self.pixels.shape[1])
 
     def rows(self, v: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
-        return _split((v - self.origin_y) / self.block_y, self.pixels.shape[0])
+        return _split(v - self.origin_y, self.block_y, self.pixels.shape[0])
 
 
-def _split(coordinate: NDArray[np.floating], length: int) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
-    """Whole and fractional part, clamped into 0..length-1; the pixels at both ends are zeros."""
-    inside = np.fmin(np.fmax(coordinate, 0), length - 1)  # fmax takes NaN to 0, a zero
-    whole = np.minimum(np.floor(inside), length - 2)
-    return whole, (inside - whole).astype(np.float32)
+def _split(
+    position: NDArray[np.floating], block: int, length: int
+) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
+    """Whole and fractional part, in blocks, clamped into 0..length-1; the pixels at both ends are zeros.
+
+    :param position: in pixels; it is overwritten.
+    """
+    if block > 1:
+        position /= block
+    if position.min() >= 0 and position.max() < length - 1:  # nearly always, and not if any is NaN
+        whole = np.floor(position)
+    else:
+        position = np.fmin(np.fmax(position, 0), length - 1)  # fmax takes NaN to 0, a zero
+        whole = np.minimum(np.floor(position), length - 2)
+    position -= whole
+    return whole, position.astype(np.float32, copy=False)
 
 
 def _span(coordinate: NDArray[np.floating], length: int, block: int) -> tuple[int, int] | None:
@@ -135,14 +135,7 @@ def _span(coordinate: NDArray[np.floating], length: int, block: int) -> tuple[in
 
 def _block(coordinate: NDArray[np.floating]) -> int:
     """How many image pixels one sample stands for, from the distance between neighbouring samples."""
-    if coordinate.ndim == 1:  # equidistant
-        return max(1, round((coordinate[-1] - coordinate[0]) / (len(coordinate) - 1)))
     quarter = len(coordinate) // 4  # on the lines through the middle, where every lens sees something
     lines = coordinate[2 * quarter], coordinate[:, 2 * quarter]
     steps = [abs(float(line[3 * quarter] - line[quarter])) / max(1, 2 * quarter) for line in lines]
     return max(1, round(max((step for step in steps if math.isfinite(step)), default=1.0)))
-
-
-def _store(values: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
-    np.add(values, 0.5, out=values)
-    out[...] = values
