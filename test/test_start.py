@@ -1,5 +1,6 @@
 """Starting: a robot whose network is compiled already never imports torch, which is most of a cold start."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from small_network import small_network
 
+import trg_ros
 from trg_ros.backends import selection
 from trg_ros.backends.openvino_backend import openvino_installed
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo, save_checkpoint
@@ -71,3 +73,26 @@ def test_without_a_driver_nobody_looks_for_a_gpu(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(selection, "gpu_driver_installed", lambda: True)
     assert selection.resolve_device("auto") == "cuda:0"
     assert selection.resolve_device("cuda:1") == "cuda:1"
+
+
+def test_the_packages_names_are_there_when_they_are_used() -> None:
+    run_python(
+        "import sys, trg_ros\n"
+        "assert not {'numpy', 'cv2', 'torch'} & set(sys.modules), 'importing trg_ros costs time'\n"
+        "assert {'HeadPoseEstimator', '__version__'} <= set(dir(trg_ros))\n"
+        "from trg_ros import *\n"
+        "from trg_ros.estimator import HeadPoseEstimator as the_same\n"
+        "assert trg_ros.HeadPoseEstimator is HeadPoseEstimator is the_same\n"
+        "assert 'torch' not in sys.modules, 'a name needs torch'\n"
+        "assert not hasattr(trg_ros, 'NoSuchName')\n"
+    )
+
+
+def test_type_checkers_see_what_is_there_at_run_time() -> None:
+    """The imports that only type checkers read name the same as `__all__`, from the same modules."""
+    tree = ast.parse(Path(trg_ros.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.name: node.module for node in imports for alias in node.names}
+    assert sorted(seen) == trg_ros.__all__
+    assert seen == {name: f"trg_ros.{module}" for name, module in trg_ros._MODULE_OF.items()}
