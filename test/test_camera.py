@@ -30,7 +30,7 @@ small = st.floats(-0.01, 0.01)
 
 @st.composite
 def cameras(draw):
-    focal = draw(st.floats(50, 5000))
+    focal = draw(st.floats(110, 5000))
     aspect = draw(st.floats(0.5, 2))
     model = draw(st.sampled_from(["none", "plumb_bob", "rational_polynomial", "equidistant"]))
     tangential = [draw(small), draw(small)]
@@ -168,6 +168,10 @@ def test_cameras_compare_by_value():
     [
         ({"fx": 0.0}, "fx is 0: it must be positive"),
         ({"fy": -600.0}, "fy is -600"),
+        ({"fx": 0.001}, "fx is 0.001 px, for 640 px of image"),
+        ({"fy": 1e6}, "fy is 1e.06 px, for 480 px of image"),
+        ({"cx": 1e5}, "principal point cx is 100000 px"),
+        ({"cy": -3e4}, "principal point cy is -30000 px"),
         ({"cx": float("nan")}, "cx is nan"),
         ({"fx": float("inf")}, "fx is inf"),
         ({"fx": "wide"}, "fx is 'wide'"),
@@ -189,7 +193,7 @@ def test_bad_values_are_refused(change, message):
         CameraModel.pinhole(**{**good, **change})
 
 
-@pytest.mark.parametrize("fov", [0, 180, -30, float("nan")])
+@pytest.mark.parametrize("fov", [0, 0.01, 171, 180, -30, float("nan")])
 def test_bad_field_of_view(fov):
     with pytest.raises(CameraError):
         CameraModel.from_fov(fov, 640, 480)

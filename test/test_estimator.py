@@ -1,18 +1,21 @@
 """The estimator: geometry against a known world, and parity with the published network."""
 
 import dataclasses
+import json
+import re
 import runpy
 
 import numpy as np
 import pytest
 import torch
 from discs import LANDMARKS, DiscBackend, DiscDetector, box_of, checkpoint, draw
+from scipy.spatial.transform import Rotation
 
 from trg_ros.camera import CameraModel
 from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPoseEstimator
-from trg_ros.geometry import HEAD_R_FACE, geodesic_distance
+from trg_ros.geometry import HEAD_R_FACE, geodesic_distance, head_T_face
 from trg_ros.heads import covariances
 from trg_ros.release_import import import_release
 
@@ -86,6 +89,39 @@ def test_fisheye_far_off_the_axis(estimator):
         "turned with the virtual camera"
     )
     assert geodesic_distance(head.rotation, np.eye(3)) > np.radians(48)
+
+
+@pytest.mark.parametrize(
+    ("angles", "out_of_the_face", "up"),
+    [
+        ((30, 0, 0), (-0.5, 0, -0.866), (0, -1, 0)),  # the image's left
+        ((0, 30, 0), (0, 0.5, -0.866), (0, -0.866, -0.5)),  # down
+        ((0, 0, 30), (0, 0, -1), (0.5, -0.866, 0)),  # leaning to the image's right
+    ],
+    ids=["yaw", "pitch", "roll"],
+)
+def test_angles_turn_the_face_as_they_say(estimator, angles, out_of_the_face, up):
+    (head, *_) = estimator.estimate(draw(CAMERAS["none"], CENTERS), CAMERAS["none"])
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("yxz", angles, degrees=True).as_matrix()
+    turned = dataclasses.replace(head, camera_T_head=turn, camera_T_face=turn @ head_T_face(np.zeros(3)))
+    np.testing.assert_allclose(turned.yaw_pitch_roll_deg, angles, atol=1e-9)
+    np.testing.assert_allclose(turned.camera_T_face[:3, 0], out_of_the_face, atol=1e-3)
+    np.testing.assert_allclose(turned.camera_T_face[:3, 2], up, atol=1e-3)
+
+
+def test_a_head_prints_in_a_line_and_goes_to_json(estimator):
+    (head, *_) = estimator.estimate(draw(CAMERAS["none"], CENTERS[:1]), CAMERAS["none"])
+    assert re.fullmatch(
+        r"HeadPose\(x=-0\.\d+, y=0\.\d+, z=0\.\d+ m, yaw=.*, roll=.* deg, score=[01]\.\d\d\)", repr(head)
+    )
+    record = json.loads(json.dumps(head.to_dict()))
+    assert record["position_m"] == pytest.approx(head.position, abs=1e-6)
+    assert record["distance_m"] == pytest.approx(np.linalg.norm(head.position), abs=1e-6)
+    assert np.shape(record["landmarks68"]) == (68, 2)
+    np.testing.assert_allclose(
+        Rotation.from_quat(record["quaternion_xyzw"]).as_matrix(), head.camera_T_face[:3, :3], atol=1e-6
+    )
 
 
 def test_frames_agree(estimator):

@@ -5,7 +5,8 @@ import pytest
 from discs import DiscBackend, DiscDetector, checkpoint
 
 from trg_ros.camera import CameraModel
-from trg_ros.errors import CheckpointError, DetectorError, InputError
+from trg_ros.detection import Detections, FaceDetector
+from trg_ros.errors import CheckpointError, DetectorError, DeviceError, InputError
 from trg_ros.estimator import HeadPoseEstimator
 
 CAMERA = CameraModel.pinhole(600, 600, 330, 230, 640, 480)
@@ -51,6 +52,8 @@ def test_one_pixel_image(estimator):
         ([10, 10, 50, 50], r"shape \(4,\): expected \(N, 4\)"),
         ([[10, 10, 50]], r"shape \(1, 3\)"),
         ([["a", "b", "c", "d"]], "not numbers"),
+        ([[10, 10, 60, 60], [700, 10, 750, 60]], "box 1 is .*: it lies outside the 640x480 image"),
+        ([[10, -90, 60, -1]], "lies outside"),
     ],
 )
 def test_bad_boxes(estimator, boxes, message):
@@ -69,8 +72,43 @@ def test_other_bad_arguments(estimator):
         estimator.estimate(GOOD, np.eye(3))
     with pytest.raises(InputError, match="camera is a NoneType"):
         estimator.estimate(GOOD, None)
-    with pytest.raises(InputError, match="expected 1 finite numbers"):
-        estimator.estimate(GOOD, CAMERA, [[0, 0, 9, 9]], scores=[0.1, 0.2])
+    for scores, message in (([0.1, 0.2], "expected 1 numbers in 0..1"), ([90], "in 0..1"), ("a", "not num")):
+        with pytest.raises(InputError, match=message):
+            estimator.estimate(GOOD, CAMERA, [[0, 0, 9, 9]], scores=scores)
+    for refine, message in (("a", "refine is 'a': it must be a whole number"), (-1, "must be at least 0")):
+        with pytest.raises(InputError, match=message):
+            estimator.estimate(GOOD, CAMERA, [[0, 0, 9, 9]], refine=refine)
+    with pytest.raises(InputError, match="camera is a NoneType"):
+        estimator.estimate_crops(np.zeros((1, 96, 96, 3), np.uint8), [[0, 0, 9, 9]], None)
+
+
+def test_bad_settings(packaged):
+    for settings, kind, message in (
+        ({"checkpoint": 1}, CheckpointError, "checkpoint is a int: expected the path"),
+        ({"device": 1}, DeviceError, "device '1' is unknown: use auto, cpu"),
+        ({"backend": 1}, InputError, "backend 1 is unknown: use auto"),
+        ({"threads": "all"}, InputError, "threads is 'all': it must be a whole number"),
+        ({"threads": 0}, InputError, "threads is 0: it must be at least 1"),
+    ):
+        with pytest.raises(kind, match=message):
+            HeadPoseEstimator.load(**{"device": "cpu", **settings})
+
+
+def test_a_detector_of_ones_own_has_to_behave_like_one():
+    with pytest.raises(DetectorError, match="detector is a int"):
+        HeadPoseEstimator(checkpoint(), DiscBackend(), 5)
+
+    class Mine(FaceDetector):
+        def detect(self, image_bgr):
+            return found
+
+    estimator = HeadPoseEstimator(checkpoint(), DiscBackend(), Mine())
+    found = Detections(np.array([[100, 100, 200, 220]], np.float32), np.ones(1, np.float32))
+    (head,) = estimator.estimate(GOOD, CAMERA, refine=0)
+    assert head.box[0] < 100 and head.box[2] > 200, "a tight box became TRG's"
+    found = [(100, 100, 200, 220)]
+    with pytest.raises(DetectorError, match="the detector's answer is a list"):
+        estimator.estimate(GOOD, CAMERA)
 
 
 def test_without_a_detector_boxes_are_needed():

@@ -15,7 +15,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trg_ros.camera_values import checked_points, finite, integer, positive_integer, vector
+from trg_ros.camera_values import (
+    WIDEST_FOV_DEG,
+    check_lens,
+    checked_points,
+    finite,
+    integer,
+    positive_integer,
+    vector,
+)
 from trg_ros.errors import CameraError
 from trg_ros.lens import Equidistant, RadialTangential
 
@@ -50,14 +58,10 @@ class CameraModel:
     def __post_init__(self) -> None:
         for name in ("fx", "fy", "cx", "cy"):
             object.__setattr__(self, name, finite(name, getattr(self, name)))
-        for name in ("fx", "fy"):
-            if getattr(self, name) <= 0:
-                raise CameraError(
-                    f"camera focal length {name} is {getattr(self, name):g}: it must be positive (pixels); "
-                    "calibrate the camera, or give a field of view instead"
-                )
         for name in ("width", "height"):
             object.__setattr__(self, name, positive_integer(name, getattr(self, name)))
+        check_lens("x", self.fx, self.cx, self.width)
+        check_lens("y", self.fy, self.cy, self.height)
         model, coefficients = _checked_distortion(self.distortion_model, self.distortion)
         object.__setattr__(self, "distortion_model", model)
         object.__setattr__(self, "distortion", coefficients)
@@ -117,8 +121,11 @@ class CameraModel:
     def from_fov(cls, fov_deg: float, width: int, height: int) -> CameraModel:
         """An ideal camera from its horizontal field of view in degrees; its axis meets the image centre."""
         fov = finite("fov_deg", fov_deg)
-        if not 0 < fov < 180:
-            raise CameraError(f"field of view is {fov:g} degrees: it must lie between 0 and 180")
+        if not 0 < fov <= WIDEST_FOV_DEG:
+            raise CameraError(
+                f"field of view is {fov:g} degrees: it must be above 0 and at most {WIDEST_FOV_DEG:g}; "
+                "a wider lens needs a calibration"
+            )
         width, height = positive_integer("width", width), positive_integer("height", height)
         focal = 0.5 * width / np.tan(0.5 * np.deg2rad(fov))
         return cls(float(focal), float(focal), 0.5 * (width - 1), 0.5 * (height - 1), width, height)

@@ -9,8 +9,13 @@ from trg_ros.errors import CameraError
 
 Array = NDArray[np.float64]
 
-_SHORTEST, _LONGEST = 0.05, 200.0
-"""Focal lengths that a lens can have, over the image's size: fields of view from 169 down to 0.3 degrees."""
+_SHORTEST, _LONGEST = 0.04, 1000.0
+"""Focal lengths that a lens can have, over the image's size: fields of view from 171 degrees to 3 minutes.
+A part of an image (a region of interest) has a longer one over its size than the whole."""
+_FARTHEST = 30.0
+"""The image's centre from the principal point, over the focal length: 88 degrees off the axis."""
+WIDEST_FOV_DEG = 170.0
+"""Of a pinhole; a wider lens is a fish-eye, and has a calibration."""
 
 
 def vector(name: str, value: ArrayLike) -> Array:
@@ -54,11 +59,24 @@ def positive_integer(name: str, value: int) -> int:
     return number
 
 
-def check_focal_lengths(fx: float, fy: float, width: int, height: int) -> None:
-    """Numbers that no lens has are of another unit or damaged, and all depths would be wrong."""
-    for name, focal, size in (("fx", fx, width), ("fy", fy, height)):
-        if not _SHORTEST <= focal / size <= _LONGEST:
-            raise CameraError(
-                f"{name} is {focal:g} px, for {size} px of image: a lens has {_SHORTEST:g} to {_LONGEST:g} "
-                "times that; is it in pixels?"
-            )
+def check_lens(name: str, focal: float, center: float, size: int) -> None:
+    """Numbers that no lens has are of another unit or damaged, and all depths would be wrong.
+
+    :param name: of the axis: "x" or "y".
+    :param focal: focal length along the axis (``center``: principal point; ``size``: of the image), pixels.
+    """
+    if focal <= 0:
+        raise CameraError(
+            f"camera focal length f{name} is {focal:g}: it must be positive (pixels); calibrate the camera, "
+            "or give a field of view instead"
+        )
+    if not _SHORTEST <= focal / size <= _LONGEST:
+        raise CameraError(
+            f"f{name} is {focal:g} px, for {size} px of image: a lens has {_SHORTEST:g} to {_LONGEST:g} "
+            "times that; is it in pixels?"
+        )
+    if abs(center - 0.5 * (size - 1)) > _FARTHEST * focal:
+        raise CameraError(
+            f"principal point c{name} is {center:g} px, for {size} px of image and f{name} = {focal:g} px: "
+            "no lens sees so far from its axis; is it in pixels?"
+        )

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from trg_ros.camera import CameraModel
-from trg_ros.camera_values import check_focal_lengths, integer
+from trg_ros.camera_values import integer
 from trg_ros.errors import CameraError
 
 
@@ -48,7 +48,6 @@ def _camera(content: Mapping[str, Any]) -> CameraModel:
         _entry(content, "distortion_coefficients", "d", "D", default=()),
         _entry(content, "distortion_model", default=None),
     )
-    check_focal_lengths(camera.fx, camera.fy, camera.width, camera.height)
     roi = content.get("roi")
     window = roi if isinstance(roi, Mapping) else {}
     names = ("x_offset", "y_offset", "width", "height")

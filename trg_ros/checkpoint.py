@@ -178,7 +178,10 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
     :raises CheckpointError: when the file is missing, damaged, of another kind or format, or its tensors are
         not those of its configuration (naming them).
     """
-    path = Path(path)
+    if not isinstance(path, (str, os.PathLike)):
+        kind = type(path).__name__
+        raise CheckpointError(f"checkpoint is a {kind}: expected the path of a .safetensors file")
+    path = Path(path).expanduser()
     metadata, tensors = read_tensors(path)
     description = _parse_metadata(path, metadata)
     try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -25,11 +28,33 @@ def check_image(image_bgr: NDArray[np.uint8]) -> None:
         raise InputError(f"image is empty: its shape is {image_bgr.shape}")
 
 
+def checked_crops(crops_rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """:raises InputError: unless the crops are (N, size, size, 3) uint8."""
+    crops_rgb = np.asarray(crops_rgb)
+    if crops_rgb.dtype != np.uint8 or crops_rgb.ndim != 4 or crops_rgb.shape[1:] != (size, size, 3):
+        raise InputError(
+            f"crops are {crops_rgb.dtype} {crops_rgb.shape}: expected uint8 (N, {size}, {size}, 3), RGB"
+        )
+    return crops_rgb
+
+
+def checked_cameras(camera: CameraModel | Sequence[CameraModel]) -> list[CameraModel]:
+    """One camera or several, as a list. :raises InputError: for anything else."""
+    cameras = list(camera) if isinstance(camera, Sequence) else [camera]
+    for one in cameras:
+        if not isinstance(one, CameraModel):
+            raise InputError(f"camera is a {type(one).__name__}: expected a trg_ros.CameraModel")
+    return cameras
+
+
 def check_view(image_bgr: NDArray[np.uint8], camera: CameraModel) -> None:
     """:raises InputError: unless the image is (H, W, 3) uint8, not empty, and of the camera's size."""
     check_image(image_bgr)
     if not isinstance(camera, CameraModel):
-        raise InputError(f"camera is a {type(camera).__name__}: expected a trg_ros.camera.CameraModel")
+        raise InputError(
+            f"camera is a {type(camera).__name__}: expected a trg_ros.CameraModel; "
+            "CameraModel.from_fov(60, width, height) makes one if only the field of view is known"
+        )
     height, width = image_bgr.shape[:2]
     if (width, height) != (camera.width, camera.height):
         raise InputError(
@@ -62,10 +87,24 @@ def checked_boxes(boxes: ArrayLike) -> Array:
 
 
 def checked_scores(scores: ArrayLike | None, count: int) -> Array:
-    """Scores of ``count`` boxes, ones if there are none. :raises InputError: for a wrong number of them."""
+    """Scores of ``count`` boxes, ones if there are none. :raises InputError: unless each has one in 0..1."""
     if scores is None:
         return np.ones(count)
-    array = np.asarray(scores, dtype=np.float64)
-    if array.shape != (count,) or not np.isfinite(array).all():
-        raise InputError(f"scores are {array.tolist()}: expected {count} finite numbers, one for each box")
+    try:
+        array = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"scores are not numbers: {scores!r}") from error
+    if array.shape != (count,) or not ((array >= 0) & (array <= 1)).all():
+        raise InputError(f"scores are {array.tolist()}: expected {count} numbers in 0..1, one for each box")
     return array
+
+
+def checked_count(name: str, value: int, least: int) -> int:
+    """A whole number. :raises InputError: for another type, or a number below ``least``."""
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise InputError(f"{name} is {value!r}: it must be a whole number") from error
+    if number < least:
+        raise InputError(f"{name} is {number}: it must be at least {least}")
+    return number

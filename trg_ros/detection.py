@@ -8,6 +8,7 @@ boxes that TRG was trained on.
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,13 +48,16 @@ class Detections:
 
 
 class FaceDetector(Protocol):
-    """Anything that finds faces."""
+    """Anything that finds faces. A class that inherits from this needs :meth:`detect` only, if its boxes are
+    tight ones, forehead to chin."""
 
+    @abstractmethod
     def detect(self, image_bgr: NDArray[np.uint8]) -> Detections:
         """Faces in an image (H, W, 3) uint8 BGR, which may be a view with padded rows."""
 
     def trg_boxes(self, detections: Detections) -> NDArray[np.float32]:
-        """(N, 4) LTRB px square boxes for TRG."""
+        """(N, 4) LTRB px square boxes for TRG; see :func:`trg_boxes_from_face_boxes`."""
+        return trg_boxes_from_face_boxes(detections.boxes)
 
 
 def trg_boxes_from_face_boxes(
@@ -210,6 +214,6 @@ def _installed_detector(options: dict[str, Any]) -> FaceDetector:
 
 
 def _trg_finder(**options: Any) -> FaceDetector:
-    from trg_ros.finder.detector import TRGFinder  # it needs torch, the others don't
+    from trg_ros.finder.detector import TRGFinder  # its imports take longer than the others'
 
     return TRGFinder(**options)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -18,36 +18,29 @@ from trg_ros.backends.mirrored import mirrored
 from trg_ros.backends.protocol import Crops, Cutter
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
-from trg_ros.checks import check_image, check_view, checked_boxes, checked_scores
+from trg_ros.checks import (
+    check_image,
+    check_view,
+    checked_boxes,
+    checked_cameras,
+    checked_count,
+    checked_crops,
+    checked_scores,
+)
 from trg_ros.crop import CropWindows, cut_windows
 from trg_ros.detection import Detections, FaceDetector, make_detector
 from trg_ros.errors import DetectorError, InputError
 from trg_ros.heads import HeadPose, build_heads
-from trg_ros.opinions import DISAGREEMENT, USUAL_DISAGREEMENT, Opinions, consistency
+from trg_ros.opinions import DISAGREEMENT, USUAL_DISAGREEMENT
 from trg_ros.pnp import with_pose_source
+from trg_ros.windows import NO_RESULT, WindowEstimates, windows_of_boxes
+
+if TYPE_CHECKING:
+    import torch
 
 Array = NDArray[np.float64]
 
-__all__ = ["HeadPose", "HeadPoseEstimator", "WindowEstimates"]
-
-#: A crop implied by the landmarks is taken for the next look only within these bounds of the last crop.
-_MAX_SIZE_RATIO, _MAX_CENTER_SHIFT = 3.0, 1.0
-
-
-@dataclass(frozen=True)
-class WindowEstimates:
-    """The network's view of N windows of one image, in their virtual cameras.
-
-    :param implied: the windows that the estimated landmarks ask for: where to look next.
-    :param consistency: (N,) 0..1; see :func:`trg_ros.opinions.consistency`.
-    :param opinions: what both follow from.
-    """
-
-    windows: CropWindows
-    result: NetworkResult
-    implied: CropWindows
-    consistency: Array
-    opinions: Opinions
+__all__ = ["HeadPose", "HeadPoseEstimator"]
 
 
 class HeadPoseEstimator:
@@ -67,12 +60,17 @@ class HeadPoseEstimator:
         self._detector: str | FaceDetector | None = detector
         if isinstance(detector, str) and detector != "auto":
             self._detector = make_detector(detector)
+        elif not (detector is None or detector == "auto" or hasattr(detector, "trg_boxes")):
+            raise DetectorError(
+                f"detector is a {type(detector).__name__}: expected a name, None, or an object with the "
+                "methods of trg_ros.FaceDetector"
+            )
 
     @classmethod
     def load(
         cls,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         backend: str = "auto",
         detector: str | FaceDetector | None = "auto",
         threads: int | None = None,
@@ -82,7 +80,7 @@ class HeadPoseEstimator:
 
         :param checkpoint: file (or a loaded checkpoint); None: the packaged weights.
         :param device: "auto" (a GPU if there is one, else the CPU, which is logged), "cpu", "cuda" or
-            "cuda:N".
+            "cuda:N"; a ``torch.device`` will do.
         :param backend: "auto" (on a GPU "cuda"; on the CPU OpenVINO if it is installed, else torch), or one
             of ``trg_ros.backends.BACKENDS``.
         :param detector: "auto" looks for one when it is first needed; a name as for ``make_detector``; an
@@ -97,7 +95,7 @@ class HeadPoseEstimator:
         """
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(default_checkpoint_path() if checkpoint is None else checkpoint)
-        network = make_backend(checkpoint, device, backend, threads)
+        network = make_backend(checkpoint, str(device), backend, threads)
         network = with_pose_source(network, pose_source)
         if pose_source != "trg":  # the uncertainty head knows TRG's own errors only
             checkpoint = dataclasses.replace(checkpoint, uncertainty=None)
@@ -140,7 +138,12 @@ class HeadPoseEstimator:
     def detect(self, image_bgr: NDArray[np.uint8]) -> Detections:
         """The detector's faces in an image (H, W, 3) uint8 BGR; ``detector.trg_boxes`` makes TRG's boxes."""
         check_image(image_bgr)
-        return self.detector.detect(image_bgr)
+        found = self.detector.detect(image_bgr)
+        if not isinstance(found, Detections):
+            raise DetectorError(
+                f"the detector's answer is a {type(found).__name__}: detect() must give Detections"
+            )
+        return found
 
     def estimate(
         self,
@@ -155,7 +158,8 @@ class HeadPoseEstimator:
 
         :param image_bgr: (H, W, 3) uint8, raw (distorted), of the camera's size.
         :param boxes: (N, 4) TRG boxes LTRB px (about 1.5 times the extent of the 68 landmarks; the larger
-            side counts; they may leave the image); None: the detector's faces.
+            side counts; they may reach out of the image); None: the detector's faces. Of tight face boxes
+            :func:`~trg_ros.detection.trg_boxes_from_face_boxes` makes such.
         :param scores: (N,) how sure the source of ``boxes`` is, 0..1.
         :param refine: how often to look again, facing the head and upright with it; two looks more settle it.
         :returns: one head for each box in order, or the detector's best first. A head's score is the lower of
@@ -165,14 +169,14 @@ class HeadPoseEstimator:
         """
         check_view(image_bgr, camera)
         if boxes is None:
-            found = self.detector.detect(image_bgr)
+            found = self.detect(image_bgr)
             windows = CropWindows.from_boxes(camera, self.detector.trg_boxes(found))
             box_scores = np.asarray(found.scores, dtype=np.float64)[windows.valid]
             windows = windows[windows.valid]
         else:
             windows = windows_of_boxes(camera, boxes)
             box_scores = checked_scores(scores, len(windows))
-        looks = np.full(len(windows), refine)
+        looks = np.full(len(windows), checked_count("refine", refine, least=0))
         estimates = self.estimate_windows(image_bgr, camera, windows, looks, mirror)
         return self.heads(estimates, camera, box_scores)
 
@@ -187,26 +191,21 @@ class HeadPoseEstimator:
         :param camera: of all N, or a sequence of N cameras.
         :raises InputError: for shapes that don't fit each other or the checkpoint.
         """
-        size = self.checkpoint.config.input_size
-        crops_rgb = np.asarray(crops_rgb)
-        if crops_rgb.dtype != np.uint8 or crops_rgb.ndim != 4 or crops_rgb.shape[1:] != (size, size, 3):
-            raise InputError(
-                f"crops are {crops_rgb.dtype} {crops_rgb.shape}: expected uint8 (N, {size}, {size}, 3), RGB"
-            )
+        crops_rgb = checked_crops(crops_rgb, self.checkpoint.config.input_size)
         boxes = checked_boxes(boxes)
-        cameras = None if isinstance(camera, CameraModel) else list(camera)
-        if len(boxes) != len(crops_rgb) or (cameras is not None and len(cameras) != len(crops_rgb)):
-            counts = f"{len(crops_rgb)} crops, {len(boxes)} boxes"
+        cameras = checked_cameras(camera)
+        shared = isinstance(camera, CameraModel)
+        if len(boxes) != len(crops_rgb) or not (shared or len(cameras) == len(crops_rgb)):
             raise InputError(
-                f"{counts} and {len(cameras) if cameras is not None else 1} cameras don't belong together"
+                f"{len(crops_rgb)} crops, {len(boxes)} boxes and {len(cameras)} cameras don't belong together"
             )
         if not len(boxes):
             return []
-        if isinstance(camera, CameraModel):
-            windows = windows_of_boxes(camera, boxes, turn=False)
+        if shared:
+            windows = windows_of_boxes(cameras[0], boxes, turn=False)
         else:
             windows = CropWindows.concatenate(
-                [windows_of_boxes(one, boxes[i : i + 1], turn=False) for i, one in enumerate(camera)]
+                [windows_of_boxes(one, boxes[i : i + 1], turn=False) for i, one in enumerate(cameras)]
             )
         result = self._infer(np.ascontiguousarray(crops_rgb), windows)
         judged = self._judged(windows, result)
@@ -225,12 +224,12 @@ class HeadPoseEstimator:
         Checks nothing: the image has been checked, the windows are valid.
         """
         if not len(windows):
-            return WindowEstimates(windows, _NOTHING, windows, np.zeros(0), Opinions.of(_NOTHING, windows))
+            return self._judged(windows, NO_RESULT)
         cut = self._cutter(image_bgr, camera)
         result = self._infer(cut(windows), windows, mirror)
         judged = self._judged(windows, result)
         for look in range(int(refine.max())):
-            again = np.flatnonzero((refine > look) & _plausible(judged.implied, windows))
+            again = np.flatnonzero((refine > look) & judged.plausible)
             if not len(again):
                 break
             windows = windows.with_rows(again, judged.implied[again])
@@ -268,35 +267,5 @@ class HeadPoseEstimator:
         return crops
 
     def _judged(self, windows: CropWindows, result: NetworkResult) -> WindowEstimates:
-        """What the network's two opinions on the 68 landmarks say together."""
-        opinions = Opinions.of(result, windows)
-        usual = float(self.checkpoint.info.measured_errors.get(DISAGREEMENT, USUAL_DISAGREEMENT))
-        sure = consistency(opinions.mean_distance, usual)
-        return WindowEstimates(windows, result, opinions.implied_windows(result, windows), sure, opinions)
-
-
-_NOTHING = NetworkResult(
-    np.zeros((0, 68, 3), np.float32),
-    np.zeros((0, 3, 3), np.float32),
-    np.zeros((0, 3), np.float32),
-    np.zeros((0, 68, 2), np.float32),
-    np.zeros((0, 0), np.float32),
-)
-
-
-def _plausible(implied: CropWindows, windows: CropWindows) -> NDArray[np.bool_]:
-    """(N,) whether landmarks are where a face could have them, so that a second look makes sense."""
-    ratio = np.maximum(implied.size / windows.size, windows.size / implied.size)
-    shift = np.linalg.norm(implied.center_in(windows) - windows.center, axis=1) / windows.size
-    return implied.valid & (ratio < _MAX_SIZE_RATIO) & (shift < _MAX_CENTER_SHIFT)
-
-
-def windows_of_boxes(camera: CameraModel, boxes: ArrayLike, turn: bool = True) -> CropWindows:
-    """Windows of given boxes. :raises InputError: for a box that has no place in the camera."""
-    boxes = checked_boxes(boxes)
-    windows = CropWindows.from_boxes(camera, boxes, turn)
-    for index in np.flatnonzero(~windows.valid):
-        raise InputError(
-            f"box {index} is {boxes[index].tolist()}: the lens of this camera sees nothing there"
-        )
-    return windows
+        usual = self.checkpoint.info.measured_errors.get(DISAGREEMENT, USUAL_DISAGREEMENT)
+        return WindowEstimates.judged(windows, result, float(usual))

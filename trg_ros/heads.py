@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from trg_ros.backends.protocol import NetworkResult
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.crop import CropWindows, shortest_turn
-from trg_ros.geometry import HEAD_R_FACE
+from trg_ros.geometry import HEAD_R_FACE, euler_yxz_degrees, quaternion_xyzw_from_matrix
 from trg_ros.model.topology import SELLION
 from trg_ros.opinions import Opinions
 from trg_ros.uncertainty import face_origin, learned_covariances
@@ -25,7 +26,7 @@ DEFAULT_ROTATION_STD_DEG = (8.0, 8.0, 8.0)
 DEFAULT_TRANSLATION_STD_RELATIVE = (0.02, 0.02, 0.08)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HeadPose:
     """One head in one image. Metres; ``camera`` is the image's optical frame; see ``trg_ros.geometry``.
 
@@ -40,7 +41,7 @@ class HeadPose:
         origin.
     :param camera: of the image.
     :param window: the one window that the network saw.
-    :param landmarks68_head: (68, 3) the Multi-PIE landmarks in the head frame.
+    :param landmarks68_head: (68, 3) the Multi-PIE landmarks in the head frame, metres.
     :param make_landmarks: makes the (V, 3) of ``landmarks_head``.
     """
 
@@ -53,14 +54,19 @@ class HeadPose:
     landmarks68_head: NDArray[np.float32]
     make_landmarks: Callable[[], NDArray[np.float32]]
 
+    def __repr__(self) -> str:
+        x, y, z = self.position.round(3).tolist()
+        yaw, pitch, roll = self.yaw_pitch_roll_deg.round(1).tolist()
+        return f"HeadPose({x=}, {y=}, {z=} m, {yaw=}, {pitch=}, {roll=} deg, score={self.score:.2f})"
+
     @cached_property
     def landmarks_head(self) -> NDArray[np.float32]:
-        """(V, 3) all landmarks in the head frame."""
+        """(V, 3) all landmarks in the head frame, metres; ``checkpoint.topology.triangles`` joins them."""
         return self.make_landmarks()
 
     @cached_property
     def landmarks_camera(self) -> Array:
-        """(V, 3) all landmarks in the camera frame."""
+        """(V, 3) all landmarks in the camera frame, metres."""
         return self.landmarks_head @ self.rotation.T + self.translation
 
     @cached_property
@@ -70,7 +76,7 @@ class HeadPose:
 
     @cached_property
     def landmarks68_camera(self) -> Array:
-        """(68, 3) the Multi-PIE landmarks in the camera frame."""
+        """(68, 3) the Multi-PIE landmarks in the camera frame, metres."""
         return self.landmarks68_head @ self.rotation.T + self.translation
 
     @cached_property
@@ -84,6 +90,20 @@ class HeadPose:
         return self.window.to_boxes(self.camera)[0]
 
     @property
+    def position(self) -> Array:
+        """(3,) the bridge of the nose (the face frame's origin) in the camera frame, metres."""
+        return self.camera_T_face[:3, 3]
+
+    @property
+    def yaw_pitch_roll_deg(self) -> Array:
+        """(3,) degrees; zeros: the head faces along the camera's axis and is upright.
+
+        Positive yaw: turned to the image's left (the person's right); positive pitch: down; positive roll:
+        leaning to the image's right. See :func:`trg_ros.geometry.euler_yxz_degrees`.
+        """
+        return euler_yxz_degrees(self.rotation)
+
+    @property
     def rotation(self) -> Array:
         """(3, 3) rotation from the head frame to the camera frame."""
         return self.camera_T_head[:3, :3]
@@ -92,6 +112,26 @@ class HeadPose:
     def translation(self) -> Array:
         """(3,) the head frame's origin in the camera frame, metres."""
         return self.camera_T_head[:3, 3]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What there is to say about a head, as plain numbers for JSON or CSV; without the dense landmarks.
+
+        Metres, degrees and pixels, rounded far below their accuracy. Position and quaternion are those of
+        ``camera_T_face``, yaw, pitch and roll are :attr:`yaw_pitch_roll_deg`.
+        """
+        quaternion = quaternion_xyzw_from_matrix(self.camera_T_face[:3, :3])
+        yaw, pitch, roll = self.yaw_pitch_roll_deg.round(4).tolist()
+        return {
+            "position_m": self.position.round(6).tolist(),
+            "quaternion_xyzw": quaternion.round(8).tolist(),
+            "yaw_deg": yaw,
+            "pitch_deg": pitch,
+            "roll_deg": roll,
+            "distance_m": round(float(np.linalg.norm(self.position)), 6),
+            "box": self.box.round(3).tolist(),
+            "score": round(self.score, 6),
+            "landmarks68": self.landmarks68_image.round(3).tolist(),
+        }
 
 
 def build_heads(

@@ -12,11 +12,12 @@ from trg_ros.camera import CameraModel
 from trg_ros.checks import check_view, checked_scores
 from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
-from trg_ros.estimator import HeadPose, HeadPoseEstimator, windows_of_boxes
+from trg_ros.estimator import HeadPose, HeadPoseEstimator
 from trg_ros.matching import led, plan_looks
 from trg_ros.reidentification import Person, who_is_who
 from trg_ros.searching import DirectSearcher, Finding, Searcher
 from trg_ros.tracks import Look, Sight, Track, give_slots, hidden_faces, hidden_parts
+from trg_ros.windows import windows_of_boxes
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trg_ros.camera import CameraModel
-from trg_ros.camera_values import check_focal_lengths
 from trg_ros.errors import CameraError
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ def camera_model_from_info(message: CameraInfo, rectified: bool = False) -> Came
     """
     try:
         camera = _rectified(message) if rectified else _raw(message)
-        check_focal_lengths(camera.fx, camera.fy, camera.width, camera.height)
         roi = message.roi
         return camera.with_readout(
             roi.x_offset, roi.y_offset, roi.width, roi.height, message.binning_x, message.binning_y
