@@ -1,5 +1,6 @@
 """Photos, videos and calibrations, good and bad, for tests of the command line."""
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,30 @@ def write_photo(path, size=(64, 48)):
     y, x = np.mgrid[: size[1], : size[0]]
     cv2.imwrite(str(path), np.stack([2 * x, 3 * y, x + y], axis=2).astype(np.uint8))
     return path
+
+
+def with_exif(jpeg, main=None, exif=None, order=">", formats=()):
+    """A JPEG with an EXIF segment behind its start marker.
+
+    :param main: numbers of the main directory by tag; ``exif``: of the EXIF directory.
+    :param order: ">" or "<", the byte order.
+    :param formats: tags whose numbers are LONG, not SHORT.
+    """
+    main, exif = dict(main or {}), exif or {}
+    if exif:
+        main[0x8769] = 8 + 2 + 12 * (len(main) + 1) + 4  # the EXIF directory comes right behind
+
+    def directory(numbers):
+        entries = b""
+        for tag, number in sorted(numbers.items()):
+            long = tag == 0x8769 or tag in formats
+            value = struct.pack(order + ("I" if long else "H"), number).ljust(4, b"\0")
+            entries += struct.pack(f"{order}HHI", tag, 4 if long else 3, 1) + value
+        return struct.pack(f"{order}H", len(numbers)) + entries + bytes(4)
+
+    tiff = (b"MM\0\x2a" if order == ">" else b"II\x2a\0") + struct.pack(f"{order}I", 8) + directory(main)
+    body = b"Exif\0\0" + tiff + (directory(exif) if exif else b"")
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
 
 
 def write_video(path, frames=40, codec="MJPG"):
@@ -43,6 +68,8 @@ def fill(tmp_path):
         write_photo(good / "photos" / name)
     write_photo(bad / "photos" / "1.png")
     (bad / "photos" / "2.png").write_bytes(b"not a photo")
+    (bad / "hopeless").mkdir()
+    (bad / "hopeless" / "1.png").write_bytes(b"not a photo")
     (bad / "empty.jpg").write_bytes(b"")
     (bad / "half.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (bad / "half.png").write_bytes(png[: len(png) // 2])

@@ -1,15 +1,26 @@
 """Stand-ins for the network in tests of the command line; without torch, for some run in a new process."""
 
 import time
-from types import SimpleNamespace
 
 import numpy as np
 
 from trg_ros.camera import CameraModel
-from trg_ros.sources import Frame
+from trg_ros.crop import CropWindows
+from trg_ros.frames import Frame
+from trg_ros.geometry import HEAD_R_FACE, make_transform
+from trg_ros.heads import HeadPose
+from trg_ros.tracking import TrackedHead
 
-CAMERA_R_FACE = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
-"""A face that looks straight into the camera: x out of it, y to the person's left, z up."""
+
+def head_pose(camera, camera_T_face, box, score):
+    """A head made by hand, of 100 landmarks around the face's origin."""
+    camera_T_head = np.array(camera_T_face)
+    camera_T_head[:3, :3] = camera_T_face[:3, :3] @ HEAD_R_FACE.T
+    landmarks = (np.random.default_rng(0).normal(size=(100, 3)) * 0.05).astype(np.float32)
+    window = CropWindows.from_boxes(camera, [box])
+    return HeadPose(
+        camera_T_head, camera_T_face, score, np.eye(6), camera, window, landmarks[:68], lambda: landmarks
+    )
 
 
 class FakeFinder:
@@ -22,20 +33,8 @@ class FakeFinder:
         pass
 
     def heads(self, frame: Frame, camera: CameraModel):
-        position = np.array([0.01, -0.02, 0.8])
-        landmarks = position + np.random.default_rng(0).normal(size=(100, 3)) * 0.05
-        camera_T_face = np.eye(4)
-        camera_T_face[:3, :3], camera_T_face[:3, 3] = CAMERA_R_FACE, position
-        head = SimpleNamespace(
-            rotation=np.eye(3),
-            camera_T_face=camera_T_face,
-            landmarks_camera=landmarks,
-            landmarks_image=camera.project(landmarks),
-            landmarks68_image=camera.project(landmarks[:68]),
-            box=np.array([20.0, 10.0, 50.0, 40.0]),
-            score=0.75,
-        )
-        return [SimpleNamespace(id=1, slot=0, head=head)]
+        camera_T_face = make_transform(HEAD_R_FACE, np.array([0.01, -0.02, 0.8]))
+        return [TrackedHead(1, 0, head_pose(camera, camera_T_face, [20, 10, 50, 40], 0.75))]
 
 
 class NoHeads(FakeFinder):

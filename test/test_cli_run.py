@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from cli_files import tree
+from cli_files import tree, with_exif, write_photo
 from fake_finders import FakeFinder, NoHeads
 
 from trg_ros import cli
@@ -19,7 +19,8 @@ from trg_ros.checkpoint import default_checkpoint_path
 from trg_ros.commands import run as run_command
 from trg_ros.errors import CheckpointError, InputError
 from trg_ros.estimator import HeadPoseEstimator
-from trg_ros.sources import Frame, Source, open_source
+from trg_ros.frames import Frame, Source
+from trg_ros.sources import open_source
 
 
 @pytest.fixture
@@ -58,7 +59,41 @@ def test_known_intrinsics_are_used_and_not_called_assumed(option, focal, folder,
     record = json.loads(Path("results/heads.jsonl").read_text())
     assert record["intrinsics"]["fx"] == pytest.approx(focal) and record["intrinsics_assumed"] is False
     assert record["intrinsics"]["distortion_model"] == ("none" if option[0] == "--fov" else "plumb_bob")
+    assert record["intrinsics_from"] == option[0].removeprefix("--").replace("camera", "calibration")
     assert capfd.readouterr().err == ""
+
+
+def test_a_photo_that_knows_its_lens(folder, with_a_head, capfd):
+    """28 mm on 35 mm film: 43.27 mm across the diagonal, which is 80 px here."""
+    Path("phone.jpg").write_bytes(with_exif(Path("good/photo.jpg").read_bytes(), exif={0xA405: 28}))
+    assert cli.main(["run", "phone.jpg", "--out", "results"]) == 0
+    (note,) = capfd.readouterr().err.splitlines()
+    assert "field of view from EXIF data ('phone.jpg': 63 deg across)" in note
+    record = json.loads(Path("results/heads.jsonl").read_text())
+    assert record["intrinsics"]["fx"] == pytest.approx(28 * 80 / 43.2666, rel=1e-5)
+    assert (record["intrinsics_from"], record["intrinsics_assumed"]) == ("exif", False)
+    assert cli.main(["run", "phone.jpg", "--out", "results", "--fov", "60"]) == 0
+    assert json.loads(Path("results/heads.jsonl").read_text())["intrinsics_from"] == "fov"
+
+
+def test_lines_for_a_program(folder, with_a_head, capfd):
+    before = tree(folder)
+    assert cli.main(["run", "good/video.avi", "--json", "--fov", "60", "--max-frames", "3"]) == 0
+    out, err = capfd.readouterr()
+    assert [json.loads(line)["index"] for line in out.splitlines()] == [0, 1, 2]
+    assert "3 frames, 3 heads" in err
+    assert tree(folder) == before
+
+
+def test_photos_that_cannot_be_used_are_left_out_and_named(folder, with_a_head, capfd):
+    write_photo("bad/photos/3.png", (32, 48))
+    assert cli.main(["run", "bad/photos", "--out", "results", "--camera", "good/camera.yaml"]) == 1
+    out, err = capfd.readouterr()
+    assert "1 frame, 1 head" in out
+    damaged, other_size = err.splitlines()
+    assert damaged.startswith("trg-headpose: left out: 'bad/photos/2.png' is not an image")
+    assert other_size.startswith("trg-headpose: left out: ") and "'3.png' has 32x48" in other_size
+    assert tree("results") == ["heads.jsonl", "overlay", "overlay/1.png"]
 
 
 def test_folder(folder, with_a_head):
@@ -127,7 +162,7 @@ class FakeWebcam(Source):
 
 @pytest.mark.parametrize(("ending", "status"), [(KeyboardInterrupt(), 0), (InputError("unplugged"), 2)])
 def test_what_a_webcam_recorded_is_kept(ending, status, folder, with_a_head, monkeypatch):
-    monkeypatch.setattr(run_command, "open_source", lambda spec: FakeWebcam(ending))
+    monkeypatch.setattr(run_command, "open_source", lambda spec, **options: FakeWebcam(ending))
     assert cli.main(["run", "0", "--out", "results", "--fov", "60"]) == status
     assert tree("results") == ["heads.jsonl", "overlay.mp4"]
     assert len(Path("results/heads.jsonl").read_text().splitlines()) == 3

@@ -1,10 +1,9 @@
 """Photos, folders, videos and webcams in; bad ones refused by name."""
 
-import struct
-
 import cv2
 import numpy as np
 import pytest
+from cli_files import with_exif
 
 from trg_ros.errors import InputError
 from trg_ros.sources import natural_key, open_source
@@ -25,14 +24,6 @@ def write_video(path, frames=30, codec="mp4v", fps=10.0, size=(64, 48)):
         writer.write(np.roll(noise, 3 * index, axis=1))
     writer.release()
     return path
-
-
-def with_exif_orientation(jpeg, orientation):
-    """A JPEG with a minimal EXIF segment behind its start marker."""
-    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
-    tiff = b"MM\x00\x2a\x00\x00\x00\x08" + struct.pack(">H", 1) + entry + b"\x00\x00\x00\x00"
-    body = b"Exif\x00\x00" + tiff
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
 
 
 def frames_of(spec, **options):
@@ -69,7 +60,7 @@ def test_grey_and_transparent_photos_become_bgr(tmp_path, picture):
 def test_exif_orientation_is_applied(tmp_path, picture):
     upright = cv2.imencode(".jpg", picture)[1].tobytes()
     (tmp_path / "upright.jpg").write_bytes(upright)
-    (tmp_path / "turned.jpg").write_bytes(with_exif_orientation(upright, 6))
+    (tmp_path / "turned.jpg").write_bytes(with_exif(upright, {0x0112: 6}))
     expected = cv2.rotate(frames_of(tmp_path / "upright.jpg")[0].image_bgr, cv2.ROTATE_90_CLOCKWISE)
     assert np.array_equal(frames_of(tmp_path / "turned.jpg")[0].image_bgr, expected)
 
@@ -172,7 +163,7 @@ def bad_inputs(folder):
         "zeros.mp4": bytes(5000),
         "truncated.png": png[: len(png) // 2],
         "truncated.jpg": jpeg[: len(jpeg) // 2],
-        "thumbnail_only.jpg": with_exif_orientation(jpeg, 1)[:60],
+        "thumbnail_only.jpg": with_exif(jpeg, {0x0112: 1})[:60],
         "signature.jpg": jpeg[:4],
         "signature.png": png[:8],
         "truncated.mp4": video[: len(video) // 2],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -9,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from trg_ros.errors import InputError
+from trg_ros.exif import focal_length_px, jpeg_segments
 
 PHOTO_SUFFIXES = frozenset(
     {
         ".bmp",
+        ".heic",  # what telephones write; to be told that it can't be read is better than to be left out
+        ".heif",
         ".jpe",
         ".jpeg",
         ".jp2",
@@ -55,17 +59,29 @@ def check_photo_signature(path: Path) -> None:
     except OSError as error:
         raise InputError(f"can't read '{path}': {error.strerror or error}") from error
     if not cv2.haveImageReader(str(path)):
-        raise InputError(f"'{path}' is not an image that can be decoded (unknown or damaged format)")
+        heic = ", or HEIC: convert it to JPEG" if path.suffix.lower() in (".heic", ".heif") else ""
+        raise InputError(f"'{path}' is not an image that can be decoded (unknown or damaged format{heic})")
 
 
-def read_photo(path: Path) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 BGR as a viewer shows it: EXIF orientation applied, transparency dropped.
+@dataclass(frozen=True)
+class Photo:
+    """A photo as a viewer shows it: EXIF orientation applied, transparency dropped."""
+
+    image_bgr: npt.NDArray[np.uint8]
+    """(H, W, 3) uint8 BGR."""
+    focal_length_px: float | None
+    """What its EXIF data say, in pixels; None: nothing. See :func:`trg_ros.exif.focal_length_px`."""
+
+
+def load_photo(path: str | Path) -> Photo:
+    """Reads a photo file.
 
     16-bit images lose the power of two that makes their largest value fit 8 bits: cameras store 10,
     12 or 14 bits in 16.
 
     :raises InputError: for a file that can't be read, isn't an image, or is damaged or truncated.
     """
+    path = Path(path).expanduser()
     check_photo_signature(path)
     try:
         data = path.read_bytes()
@@ -73,6 +89,17 @@ def read_photo(path: Path) -> npt.NDArray[np.uint8]:
         raise InputError(f"can't read '{path}': {error.strerror or error}") from error
     if _is_truncated(data):
         raise InputError(f"'{path}' is truncated: the end of the image is missing")
+    image = _decoded(data, path)
+    height, width = image.shape[:2]
+    return Photo(image, focal_length_px(data, width, height) if data.startswith(_JPEG_SIGNATURE) else None)
+
+
+def read_photo(path: str | Path) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 BGR; see :func:`load_photo`."""
+    return load_photo(path).image_bgr
+
+
+def _decoded(data: bytes, path: Path) -> npt.NDArray[np.uint8]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
@@ -93,22 +120,6 @@ def _is_truncated(data: bytes) -> bool:
         return _PNG_END not in data
     if data.startswith(_JPEG_SIGNATURE):
         # A thumbnail in the header has an end of its own: search behind the start of the main image's scan.
-        scan = _jpeg_scan_offset(data)
-        return scan is None or data.find(_JPEG_END_OF_IMAGE, scan) < 0
+        scans = [begin for marker, begin, _ in jpeg_segments(data) if marker == _JPEG_START_OF_SCAN]
+        return not scans or data.find(_JPEG_END_OF_IMAGE, scans[0]) < 0
     return False
-
-
-def _jpeg_scan_offset(data: bytes) -> int | None:
-    """Offset of the first start-of-scan marker, walking the segments (ITU-T T.81, annex B); None: no scan."""
-    offset = 2
-    while offset + 4 <= len(data):
-        if data[offset] != 0xFF:
-            return None
-        marker = data[offset + 1]
-        if marker == 0xFF:  # a fill byte
-            offset += 1
-            continue
-        if marker == _JPEG_START_OF_SCAN:
-            return offset
-        offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
-    return None

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
-from trg_ros.sources import Frame, quiet_opencv
+from trg_ros.frames import Frame
+from trg_ros.videos import quiet_opencv
 
 if TYPE_CHECKING:
     from trg_ros.tracking import TrackedHead
@@ -131,12 +132,12 @@ def frame_record(
     frame: Frame,
     camera: CameraModel,
     tracked: Sequence[TrackedHead],
-    intrinsics_assumed: bool,
+    intrinsics_from: str,
     checkpoint: str,
 ) -> dict[str, Any]:
-    """What is known of one frame, for JSON: metres, degrees and pixels, rounded far below their accuracy.
+    """What is known of one frame, for JSON; the heads as in :meth:`trg_ros.heads.HeadPose.to_dict`.
 
-    The pose is camera_T_face; yaw, pitch and roll are the evaluation protocol's, of the network's head frame.
+    :param intrinsics_from: see :meth:`trg_ros.intrinsics.Intrinsics.origin`.
     """
     return {
         "name": frame.name,
@@ -151,29 +152,10 @@ def frame_record(
             "distortion_model": camera.distortion_model,
             "distortion": camera.distortion.tolist(),
         },
-        "intrinsics_assumed": intrinsics_assumed,
+        "intrinsics_from": intrinsics_from,
+        "intrinsics_assumed": intrinsics_from == "assumed",
         "checkpoint": checkpoint,
-        "heads": [_head_record(item) for item in tracked],
-    }
-
-
-def _head_record(item: TrackedHead) -> dict[str, Any]:
-    from trg_ros.geometry import euler_yxz_degrees, quaternion_xyzw_from_matrix
-
-    head = item.head
-    camera_T_face = np.asarray(head.camera_T_face, np.float64)
-    angles_deg = euler_yxz_degrees(np.asarray(head.rotation, np.float64))
-    return {
-        "id": item.id,
-        "position_m": np.round(camera_T_face[:3, 3], 6).tolist(),
-        "quaternion_xyzw": np.round(quaternion_xyzw_from_matrix(camera_T_face[:3, :3]), 8).tolist(),
-        "yaw_deg": round(float(angles_deg[0]), 4),
-        "pitch_deg": round(float(angles_deg[1]), 4),
-        "roll_deg": round(float(angles_deg[2]), 4),
-        "distance_m": round(float(np.linalg.norm(camera_T_face[:3, 3])), 6),
-        "box": np.round(np.asarray(head.box, np.float64), 3).tolist(),
-        "score": round(float(head.score), 6),
-        "landmarks68": np.round(np.asarray(head.landmarks68_image, np.float64), 3).tolist(),
+        "heads": [{"id": item.id, **item.head.to_dict()} for item in tracked],
     }
 
 
@@ -200,17 +182,21 @@ def overlay_name(photo_name: str) -> str:
     return photo_name if Path(photo_name).suffix.lower() in _WRITABLE_SUFFIXES else f"{photo_name}.png"
 
 
+def json_line(value: Mapping[str, Any]) -> str:
+    """An object as JSON; NaN and infinity, which JSON lacks, become null."""
+    return json.dumps(_without_nan(value), separators=(",", ":"))
+
+
 @contextmanager
 def json_lines(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Gives a function that appends an object as a line; NaN and infinity, which JSON lacks, become null."""
+    """Gives a function that appends an object as a line."""
     with writing_to(path):
         # Line by line, so that a full disk is noticed at the line and not when the file is closed.
         file = path.open("w", encoding="utf-8", buffering=1)
 
     def append(value: Mapping[str, Any]) -> None:
-        line = json.dumps(_without_nan(value), separators=(",", ":"))
         with writing_to(path):
-            file.write(f"{line}\n")
+            file.write(f"{json_line(value)}\n")
 
     with file:
         yield append

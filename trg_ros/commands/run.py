@@ -6,25 +6,18 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from trg_ros.camera import CameraModel
-from trg_ros.camera_yaml import load_camera_yaml
 from trg_ros.errors import InputError
-from trg_ros.recording import (
-    OutputFolder,
-    OverlayVideo,
-    frame_record,
-    json_lines,
-    overlay_name,
-    write_image,
-)
-from trg_ros.sources import Frame, Source, open_source
+from trg_ros.frames import Frame, Source
+from trg_ros.intrinsics import Intrinsics
+from trg_ros.recording import frame_record
+from trg_ros.results import PrintedLines, ResultFolder, Results
+from trg_ros.sources import open_source
 
 if TYPE_CHECKING:
     from trg_ros.tracking import HeadTracker, TrackedHead
@@ -32,6 +25,7 @@ if TYPE_CHECKING:
 _PHOTO_DETECTION_SIZE = 640
 _VIDEO_DETECTION_SIZE = 320
 _MAX_FACES = 64
+_INCOMPLETE = 1
 
 _DETAILS = """\
 Written into the output folder, complete or not at all:
@@ -39,11 +33,14 @@ Written into the output folder, complete or not at all:
   overlay.*       the photo, the video (overlay.mp4), or a folder overlay/ of photos, with everything drawn in
 The pose is REP 155's: origin at the bridge of the nose, x out of the face, y to the person's left, z up.
 
-Distances need the camera's focal length. Without --fov or --camera it is assumed to be width + height pixels,
-as in the paper; every line then says "intrinsics_assumed": true, and distances are only as good as that.
+Distances need the camera's focal length. Without --fov or --camera a photo's EXIF data say it, if it is as
+the phone or camera made it. Else it is assumed to be width + height pixels, as in the paper, and distances
+are only as good as that. Every line tells in "intrinsics_from": calibration, fov, exif or assumed.
 
-A photo without a face is an error; in a folder or a video such a frame gets a line without heads.
-Exit status: 0; 2 for anything wrong with the input; 130 after Ctrl-C. A webcam is ended by Ctrl-C, with 0.
+A photo without a face is an error; in a folder or a video such a frame gets a line without heads. Photos of a
+folder that can't be used are left out and named at the end.
+Exit status: 0; 1 if photos of a folder were left out; 2 for anything wrong with the input, and then nothing
+is written; 130 after Ctrl-C. A webcam is ended by Ctrl-C, with 0.
 """
 
 
@@ -51,8 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `trg-headpose run`."""
     parser.epilog = _DETAILS
     parser.add_argument("input", metavar="INPUT", help="photo, folder of photos, video, or webcam index (0)")
-    parser.add_argument(
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument(
         "--out", metavar="DIR", type=Path, help="output folder (default: <INPUT's name>_headpose)"
+    )
+    output.add_argument(
+        "--json", action="store_true", help="print heads.jsonl's lines as they come, and write no files"
     )
     intrinsics = parser.add_mutually_exclusive_group()
     intrinsics.add_argument("--fov", metavar="DEG", type=float, help="horizontal field of view in degrees")
@@ -87,77 +88,32 @@ def main(args: argparse.Namespace) -> int:
     if args.detection_size is not None and args.detection_size < 32:
         raise InputError(f"--detection-size is {args.detection_size}; it has to be at least 32 pixels")
     intrinsics = Intrinsics(args.fov, args.camera)
-    with _terminate_as_exit(), open_source(args.input) as source:
-        out = args.out if args.out is not None else Path(f"{_stem(source)}_headpose")
-        _check_keeps_input(source, Path(args.input), out)
-        with OutputFolder(out) as output:
-            run = _Run(source, intrinsics, HeadFinder(args, source), output, overlay=not args.no_overlay)
-            try:
-                run.process(args.max_frames)
-            except (InputError, KeyboardInterrupt) as error:
-                # What a webcam has recorded is complete up to here, and can't be recorded again.
-                if source.kind != "webcam" or run.frames == 0:
-                    raise
-                run.finish()
-                if isinstance(error, InputError):
-                    raise
-            else:
-                run.finish()
-    return 0
+    left_out: list[InputError] = []
+    with (
+        _terminate_as_exit(),
+        open_source(args.input, on_damaged=left_out.append) as source,
+        _results(args, source) as results,
+    ):
+        run = _Run(source, intrinsics, HeadFinder(args, source), results, left_out)
+        try:
+            run.process(args.max_frames)
+        except (InputError, KeyboardInterrupt) as error:
+            # What a webcam has recorded is complete up to here, and can't be recorded again.
+            if source.kind != "webcam" or run.frames == 0:
+                raise
+            run.finish()
+            if isinstance(error, InputError):
+                raise
+        else:
+            run.finish()
+    return _INCOMPLETE if left_out else 0
 
 
-def _check_keeps_input(source: Source, given: Path, out: Path) -> None:
-    """Results may not take the place of what they are made from."""
-    written = {"photo": out / _overlay_file(source), "folder": out / "overlay", "video": out / "overlay.mp4"}
-    if source.kind in written and written[source.kind].resolve() == given.resolve():
-        raise InputError(f"--out '{out}' would overwrite '{given}'; give another folder")
-
-
-class Intrinsics:
-    """The camera of an image by its size: from a field of view, a calibration, or the paper's convention."""
-
-    def __init__(self, fov_deg: float | None, camera_file: str | None) -> None:
-        """:raises CameraError: for a field of view or a file that can't be used."""
-        self._calibrated = load_camera_yaml(camera_file) if camera_file is not None else None
-        self._camera_file = camera_file
-        self._fov_deg = fov_deg
-        self.notice = ""
-        """What the user has to know about an assumption; empty without one."""
-        self._by_size: dict[tuple[int, int], CameraModel] = {}
-        if fov_deg is not None:
-            CameraModel.from_fov(fov_deg, 2, 2)  # a bad angle is an error before anything is opened
-
-    @property
-    def assumed(self) -> bool:
-        """Whether nothing is known about the camera."""
-        return self._fov_deg is None and self._calibrated is None
-
-    def of(self, frame: Frame) -> CameraModel:
-        """:raises InputError: if the calibration is for images of another size."""
-        height, width = frame.image_bgr.shape[:2]
-        if (width, height) not in self._by_size:
-            self._by_size[width, height] = self._camera(width, height, frame.name)
-        return self._by_size[width, height]
-
-    def _camera(self, width: int, height: int, name: str) -> CameraModel:
-        if self._calibrated is not None:
-            calibrated = self._calibrated
-            if (calibrated.width, calibrated.height) != (width, height):
-                raise InputError(
-                    f"'{self._camera_file}' is calibrated for {calibrated.width}x{calibrated.height} pixels "
-                    f"but '{name}' has {width}x{height}; calibrate at this size, or give --fov"
-                )
-            return calibrated
-        if self._fov_deg is not None:
-            return CameraModel.from_fov(self._fov_deg, width, height)
-        focal = float(width + height)
-        if not self.notice:
-            fov_deg = 2.0 * np.rad2deg(np.arctan(0.5 * width / focal))
-            self.notice = (
-                f"no --fov or --camera: assumed a focal length of width + height = {focal:g} px "
-                f"({fov_deg:.0f} deg across); distances scale with it"
-            )
-        return CameraModel.pinhole(focal, focal, 0.5 * (width - 1), 0.5 * (height - 1), width, height)
+def _results(args: argparse.Namespace, source: Source) -> Results:
+    if args.json:
+        return PrintedLines()
+    out = args.out if args.out is not None else Path(f"{_stem(source)}_headpose")
+    return ResultFolder(out, source, Path(args.input), overlay=not args.no_overlay)
 
 
 class HeadFinder:
@@ -190,103 +146,87 @@ class HeadFinder:
         from trg_ros.tracking import HeadTracker
 
         searcher = BackgroundSearcher(self._estimator) if self._is_live else None
-        return HeadTracker(self._estimator, max_faces=_MAX_FACES, searcher=searcher)
+        # Photos are looked at as thoroughly as by HeadPoseEstimator.estimate; videos go on to be looked at.
+        mirror = not self._is_video
+        return HeadTracker(self._estimator, max_faces=_MAX_FACES, searcher=searcher, mirror=mirror)
 
 
 class _Run:
-    """The loop over the frames and what it writes."""
+    """The loop over the frames."""
 
     def __init__(
         self,
         source: Source,
         intrinsics: Intrinsics,
         finder: HeadFinder,
-        output: OutputFolder,
-        overlay: bool,
+        results: Results,
+        left_out: list[InputError],
     ) -> None:
+        """:param left_out: why photos of a folder were left out; it grows."""
         self.frames = 0
         self.heads = 0
         self._source = source
         self._intrinsics = intrinsics
         self._finder = finder
-        self._output = output
-        self._overlay = overlay
-        self._video = OverlayVideo(output.partial / "overlay.mp4", source.fps or 30.0)
+        self._results = results
+        self._left_out = left_out
         self._started_s = time.monotonic()
 
     def process(self, max_frames: int | None) -> None:
-        """Estimates and writes every frame; the files are closed when it returns or raises."""
+        """Estimates and writes every frame. :raises InputError: also if all photos were left out."""
         from tqdm import tqdm
 
-        totals = [number for number in (self._source.length, max_frames) if number is not None]
-        with ExitStack() as stack:
-            stack.callback(self._video.close)
-            write_line = stack.enter_context(json_lines(self._output.partial / "heads.jsonl"))
-            progress = stack.enter_context(
-                tqdm(
-                    total=min(totals, default=None),
-                    unit="frame",
-                    desc=self._source.name,
-                    disable=None,
-                    leave=False,
-                )
-            )
+        total = min((n for n in (self._source.length, max_frames) if n is not None), default=None)
+        with tqdm(
+            total=total, unit="frame", desc=self._source.name, disable=None, leave=False, file=sys.stderr
+        ) as progress:
             self._started_s = time.monotonic()
             for frame in self._source:
-                self._process_frame(frame, write_line)
+                self._process_frame(frame)
                 progress.update()
                 if self.frames == max_frames:
-                    return
+                    break
+        if self._left_out and not self.frames:
+            raise self._left_out[0]
 
     def finish(self) -> None:
-        """Moves the files to their place and says what there is.
+        """Completes the results and says what there is.
 
         Notices come here, not earlier: if anything fails, the one line that says why stands alone.
         """
         seconds = max(time.monotonic() - self._started_s, 1e-9)
-        self._output.commit()
-        if self._intrinsics.notice:
-            _tell(self._intrinsics.notice)
+        self._results.commit()
+        for notice in (*self._intrinsics.notices, *(f"left out: {error}" for error in self._left_out)):
+            _tell(notice)
         if self.heads == 0:
             _tell(f"no face in any of the {self.frames} frames of '{self._source.name}'")
         rate = f", {self.frames / seconds:.1f} frames/s" if self.frames > 1 else ""
         print(
             f"{self.frames} frame{'s' * (self.frames != 1)}, {self.heads} head{'s' * (self.heads != 1)}"
-            f"{rate} on {self._finder.device} -> {self._output.path}"
+            f"{rate} on {self._finder.device} -> {self._results.place}",
+            file=sys.stderr if isinstance(self._results, PrintedLines) else sys.stdout,
         )
 
-    def _process_frame(self, frame: Frame, write_line: Callable[[dict[str, Any]], None]) -> None:
-        camera = self._intrinsics.of(frame)
-        tracked = self._finder.heads(frame, camera)
-        if not tracked and self._source.kind == "photo":
+    def _process_frame(self, frame: Frame) -> None:
+        try:
+            camera = self._intrinsics.of(frame)
+        except InputError as error:
+            if self._source.kind != "folder":
+                raise
+            self._left_out.append(error)
+            return
+        heads = self._finder.heads(frame, camera)
+        if not heads and self._source.kind == "photo":
             raise InputError(f"no face found in '{frame.name}'")
-        assumed, checkpoint = self._intrinsics.assumed, self._finder.checkpoint_name
-        write_line(frame_record(frame, camera, tracked, assumed, checkpoint))
-        if self._overlay:
-            self._write_overlay(frame, camera, tracked)
+        origin, checkpoint = self._intrinsics.origin(frame), self._finder.checkpoint_name
+        record = frame_record(frame, camera, heads, origin, checkpoint)
+        self._results.add(frame, camera, heads, record)
         self.frames += 1
-        self.heads += len(tracked)
-
-    def _write_overlay(self, frame: Frame, camera: CameraModel, tracked: Sequence[TrackedHead]) -> None:
-        from trg_ros.visualization import draw_heads
-
-        overlay = draw_heads(frame.image_bgr, tracked, camera)
-        if self._source.kind == "photo":
-            write_image(self._output.partial / _overlay_file(self._source), overlay)
-        elif self._source.kind == "folder":
-            folder = self._output.partial / "overlay"
-            folder.mkdir(exist_ok=True)
-            write_image(folder / overlay_name(frame.name), overlay)
-        else:
-            self._video.add(overlay, frame.stamp_s)
+        self.heads += len(heads)
 
 
 def _stem(source: Source) -> str:
     return source.name.replace(" ", "_") if source.kind in ("folder", "webcam") else Path(source.name).stem
-
-
-def _overlay_file(source: Source) -> str:
-    return f"overlay{Path(overlay_name(source.name)).suffix}"
 
 
 def _tell(message: str) -> None:
