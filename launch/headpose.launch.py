@@ -18,6 +18,10 @@ PACKAGE_SHARE = Path(__file__).resolve().parents[1]
 ARGUMENTS = {
     "image": ("image", "Topic of the images."),
     "camera_info": ("", "Topic of the calibration; empty: camera_info beside the images."),
+    "image_transport": (
+        "",
+        "raw, or compressed for the topic <image>/compressed; empty: as in params_file.",
+    ),
     "detections": ("detections", "Topic of face boxes, for the parameter 'detector: topic'."),
     "namespace": ("", "Namespace of the node."),
     "name": ("headpose", "Name of the node; its topics are below it."),
@@ -88,7 +92,8 @@ def start_nodes(context: LaunchContext) -> list[Node]:
 
 def head_pose_node(arguments: dict[str, str], inputs: list[tuple[str, str]]) -> Node:
     """The node `headpose`; what was given on the command line overrides the file."""
-    given = {name: text(arguments[name]) for name in ("device", "checkpoint", "tf_prefix") if arguments[name]}
+    names = ("device", "checkpoint", "image_transport", "tf_prefix")
+    given = {name: text(arguments[name]) for name in names if arguments[name]}
     if arguments["autostart"]:
         given["autostart"] = is_true(arguments["autostart"])
     return Node(

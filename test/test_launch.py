@@ -83,10 +83,12 @@ def test_calibration_is_expected_beside_the_images(launch_file):
 
 
 def test_command_line_overrides_the_file_and_stays_text(launch_file):
-    node = nodes(launch_file, device="cpu", checkpoint="1e3", use_sim_time="true")["headpose_node"]
+    given = {"device": "cpu", "checkpoint": "1e3", "image_transport": "compressed", "use_sim_time": "true"}
+    node = nodes(launch_file, **given)["headpose_node"]
     overrides = node["parameters"][1]
     assert overrides["device"].args == ("cpu",)
     assert overrides["checkpoint"].args == ("1e3",)
+    assert overrides["image_transport"].args == ("compressed",)
     assert overrides["checkpoint"].kwargs == {"value_type": str}
     assert overrides["use_sim_time"] is True
 
