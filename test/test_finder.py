@@ -9,9 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from trg_ros.detection import Detections, LibFaceDetection, make_detector
 from trg_ros.errors import CheckpointError, DetectorError, InputError
+from trg_ros.finder.config import CHANNELS, HEAT, FinderConfig
 from trg_ros.finder.detector import TRGFinder
 from trg_ros.finder.evaluate import compare, overlaps, wrong_finds
-from trg_ros.finder.network import CHANNELS, HEAT, FinderConfig, FinderNetwork
+from trg_ros.finder.network import FinderNetwork
 from trg_ros.finder.packaging import with_threshold
 from trg_ros.finder.weights import METADATA_KEY, PACKAGED, load_finder, save_finder
 
@@ -30,9 +31,10 @@ def test_a_file_gives_the_network_back(tiny_file):
     """To half precision, with batch normalisation folded."""
     torch.manual_seed(0)
     trained = FinderNetwork(TINY).eval()
-    network, card = load_finder(tiny_file)
+    weights = load_finder(tiny_file)
+    network = weights.build_network()
     images = torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8)
-    assert card == {"name": "tiny"}
+    assert weights.card == {"name": "tiny"} and weights.config == TINY
     assert network(images).shape == (1, CHANNELS, 8, 12)
     torch.testing.assert_close(network(images), trained(images), atol=0.02, rtol=0.02)
 
@@ -50,16 +52,16 @@ def test_damaged_files_are_refused(tiny_file, tmp_path):
     good = {"format_version": 1, "config": config, "card": {}}
     for change, message in (
         ({"format_version": 2}, "not finder weights"),
-        ({"config": None}, "fit its configuration"),
-        ({"config": {**config, "neck": 10**9}}, "fit its configuration"),
-        ({"config": {**config, "widths": ["4"] * 5}}, "fit its configuration"),
-        ({"config": {**config, "neck": 16}}, "fit its configuration"),
+        ({"config": None}, "must have the fields"),
+        ({"config": {**config, "neck": 10**9}}, "neck 1 to 1024"),
+        ({"config": {**config, "widths": ["4"] * 5}}, "whole numbers"),
+        ({"config": {**config, "neck": 16}}, "of another shape"),
     ):
         save_file(tensors, bad, {METADATA_KEY: json.dumps({**good, **change})})
         with pytest.raises(CheckpointError, match=message):
             load_finder(bad)
     save_file({**tensors, name: tensors[name] * np.inf}, bad, {METADATA_KEY: json.dumps(good)})
-    with pytest.raises(CheckpointError, match="not finite"):
+    with pytest.raises(CheckpointError, match="NaN or infinity"):
         load_finder(bad)
     save_file(tensors, bad)
     with pytest.raises(CheckpointError, match="not finder weights"):
@@ -144,9 +146,10 @@ def finder():
 
 @needs_weights
 def test_the_file_is_small_and_so_is_the_work():
-    network, card = load_finder()
+    weights = load_finder()
+    network = weights.build_network()
     assert PACKAGED.stat().st_size < 2_000_000
-    assert {"name", "license", "training_data", "measured"} <= card.keys()
+    assert {"name", "license", "training_data", "measured"} <= weights.card.keys()
     multiplications = []
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from trg_ros.finder.config import CHANNELS, HEAT, LOG_SIDE, STRIDE
 from trg_ros.finder.decoding import decode
-from trg_ros.finder.network import CHANNELS, HEAT, LOG_SIDE, STRIDE
 from trg_ros.finder.scenes import (
     FinderScene,
 )

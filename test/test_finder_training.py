@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from trg_ros.errors import InputError
-from trg_ros.finder.network import FinderConfig, FinderNetwork
+from trg_ros.finder.config import FinderConfig
+from trg_ros.finder.network import FinderNetwork
 from trg_ros.finder.scenes import (
     LAST_FACE,
     SceneComposer,

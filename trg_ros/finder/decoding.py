@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trg_ros.finder.network import CENTER, HEAT, LOG_SIDE, POINTS, STRIDE
+from trg_ros.finder.config import CENTER, HEAT, LOG_SIDE, POINTS, STRIDE
 
 #: Two finds whose boxes overlap more (intersection over union), or where the centre of the weaker one lies
 #: within this part of the stronger one's half side, are one face.

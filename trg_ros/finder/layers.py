@@ -82,15 +82,21 @@ def without_face(head: Head, rng: np.random.Generator) -> Head:
 def head_map(head: Head, center: np.ndarray, side: float, roll: float) -> np.ndarray:
     """(2, 3) map from the head's pixels to the scene's: its box gets this centre (2,) and side, px, and is
     turned by ``roll`` radians."""
-    scale, middle = side / head.side, head.picture.shape[0] / 2 - 0.5
+    return picture_map(head.picture, center, side / head.side, roll)
+
+
+def picture_map(picture: np.ndarray, center: np.ndarray, scale: float, roll: float) -> np.ndarray:
+    """(2, 3) map from the pixels of a square picture to the scene's; its middle comes to ``center`` (2,)."""
+    middle = picture.shape[0] / 2 - 0.5
     cosine, sine = scale * math.cos(roll), scale * math.sin(roll)
     turn = np.array([[cosine, -sine], [sine, cosine]])
     return np.column_stack([turn, center - turn @ [middle, middle]])
 
 
-def paint_head(image: np.ndarray, head: Head, place: np.ndarray, gain: np.ndarray) -> None:
-    """Put a head over the image; ``place`` as of :func:`head_map`, gain (3,) on its colours."""
-    picture, place = _reduced(head.picture, place)
+def paint_picture(image: np.ndarray, picture: np.ndarray, place: np.ndarray, gain: np.ndarray) -> None:
+    """Put a picture (S, S, 4) like :attr:`Head.picture` over the image; ``place`` as of :func:`picture_map`,
+    gain (3,) on its colours."""
+    picture, place = _reduced(picture, place)
     size = picture.shape[0]
     corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]]) @ place.T
     region = _region(image, corners.min(axis=0), corners.max(axis=0))

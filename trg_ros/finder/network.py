@@ -1,59 +1,12 @@
-"""The finder's network: pixels in, one map of heat, box and five points out; fully convolutional.
-
-The map has a stride of 8 px. Its 14 channels per cell: heat (logit), box centre x, y relative to the cell's
-centre and the five points likewise, all in units of the box side; and log(side / 8 px).
-"""
+"""The finder's network in torch: pixels in, one map of heat, box and five points out; fully convolutional."""
 
 from __future__ import annotations
-
-from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from trg_ros.errors import InputError
-
-STRIDE = 8
-#: Image sides must be multiples of this: the coarsest features' stride.
-ALIGNMENT = 32
-#: Channel numbers of the output map.
-HEAT, CENTER, LOG_SIDE, POINTS = 0, slice(1, 3), 3, slice(4, 14)
-CHANNELS = 14
-
-_MEAN, _SCALE = 118.0, 1 / 64.0
-
-
-@dataclass(frozen=True)
-class FinderConfig:
-    """Widths of the network.
-
-    widths: channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image. depths: residual blocks there.
-    neck: channels of the merged maps.
-    """
-
-    widths: tuple[int, ...] = (16, 32, 64, 104, 160)
-    depths: tuple[int, ...] = (0, 1, 2, 2, 2)
-    neck: int = 64
-
-    def __post_init__(self) -> None:
-        good = len(self.widths) == len(self.depths) == 5 and all(
-            isinstance(n, int) and 0 <= n <= 1024 for n in (*self.widths, *self.depths, self.neck)
-        )
-        if not good or min(*self.widths, self.neck) < 1:
-            raise InputError(
-                f"finder configuration {asdict(self)}: widths and depths need five whole numbers each, "
-                "widths and neck 1 to 1024"
-            )
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> FinderConfig:
-        """:raises InputError: for unknown or missing fields or impossible values."""
-        names = {entry.name for entry in fields(cls)}
-        if set(values) != names or not all(isinstance(values[n], list) for n in ("widths", "depths")):
-            raise InputError(f"finder configuration must have the fields {sorted(names)}, not {values!r}")
-        return cls(tuple(values["widths"]), tuple(values["depths"]), values["neck"])
+from trg_ros.finder.config import CHANNELS, HEAT, LOG_SIDE, MEAN, SCALE, FinderConfig, kernel_at
 
 
 class _Conv(nn.Sequential):
@@ -99,7 +52,7 @@ class FinderNetwork(nn.Module):
         self.stem = _Conv(3, widths[0], 3, 2)
         self.stages = nn.ModuleList()
         for level in range(1, 5):
-            kernel = 5 if level >= 3 else 3
+            kernel = kernel_at(level)
             blocks = [_Separable(widths[level - 1], widths[level], kernel, 2)]
             blocks += [_Separable(widths[level], widths[level], kernel) for _ in range(config.depths[level])]
             self.stages.append(nn.Sequential(*blocks))
@@ -111,7 +64,7 @@ class FinderNetwork(nn.Module):
         self.head = nn.Sequential(_Separable(neck, neck), answer)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.from_planes((images.permute(0, 3, 1, 2).float() - _MEAN) * _SCALE)
+        return self.from_planes((images.permute(0, 3, 1, 2).float() - MEAN) * SCALE)
 
     def from_planes(self, x: Tensor) -> Tensor:
         """The same for images that are normalised already, (N, 3, H, W) float."""

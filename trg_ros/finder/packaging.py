@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from trg_ros.errors import InputError
-from trg_ros.finder.network import HEAT, FinderNetwork
+from trg_ros.finder.config import HEAT
+from trg_ros.finder.network import FinderNetwork
 from trg_ros.finder.weights import PACKAGED, save_finder
 from trg_ros.training.state import load_state
 

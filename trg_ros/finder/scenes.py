@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from trg_ros.errors import InputError
+from trg_ros.finder.decoys import decoys
 from trg_ros.finder.develop import develop
 from trg_ros.finder.layers import (
     Head,
@@ -19,9 +20,10 @@ from trg_ros.finder.layers import (
     heads_of,
     mirrored,
     paint_body,
-    paint_head,
+    paint_picture,
     paint_shape,
     paint_thing,
+    picture_map,
     without_face,
 )
 from trg_ros.synthetic.backgrounds import procedural_patches
@@ -130,6 +132,7 @@ class SceneComposer:
 
     :param datasets: rendered heads, and how often each is drawn from.
     :param photos: RGB pictures without people; invented backgrounds are used as well.
+    :param textures, things: how many backgrounds, and how many :func:`decoys`, to invent.
     """
 
     def __init__(
@@ -138,6 +141,7 @@ class SceneComposer:
         photos: Sequence[np.ndarray],
         settings: SceneSettings | None = None,
         textures: int = 300,
+        things: int = 300,
     ) -> None:
         self.settings = settings or SceneSettings()
         self._datasets = [dataset for dataset, _ in datasets]
@@ -145,20 +149,25 @@ class SceneComposer:
         self._shares = shares / shares.sum()
         self._photos = list(photos)
         self._textures = procedural_patches(textures, 160, seed=5)
+        self._decoys = decoys(things, list(self._textures), seed=6)
 
     def scene(self, seed: int, number: int) -> FinderScene:
         """Scene ``number`` of a seed."""
         rng = np.random.default_rng([seed, number])
         image = self._background(rng)
-        people = _People(image)
-        for _ in range(int(rng.integers(0, 9))):
+        far = int(rng.integers(0, 9))
+        for k in range(far):
             self._paint_distractor(image, rng)
+            if k == far // 2 and rng.random() < 0.25:  # out of focus, like lights and people far behind
+                image = cv2.GaussianBlur(image, (0, 0), rng.uniform(1, 5))
+        people = _People(image)
         for side in self._sides(rng):
             self._paint_person(image, people, side, rng)
         for _ in range(int(rng.integers(0, 4)) if rng.random() < 0.35 else 0):
             with people.painted_over():
                 self._paint_occluder(image, people, rng)
-        image = develop(image, self.settings.photometric, rng)
+        clear = 0.25 if rng.random() < 0.35 else 1.0
+        image = develop(image, self.settings.photometric * clear, rng)
         boxes = np.array(people.boxes, np.float32).reshape(-1, 3)
         points = np.array(people.points, np.float32).reshape(-1, 5, 2)
         wanted = (people.hidden() <= MOST_HIDDEN) & (boxes[:, 2] >= SMALLEST_SIDE)
@@ -195,7 +204,9 @@ class SceneComposer:
         image = cv2.resize(window, (width, height), interpolation=mode)
         if rng.random() < 0.5:
             image = image[:, ::-1]
-        image = cv2.convertScaleAbs(np.ascontiguousarray(image), alpha=rng.uniform(0.35, 1.15))
+        dark = rng.random() < 0.15
+        gain = rng.uniform(0.05, 0.35) if dark else rng.uniform(0.35, 1.15)
+        image = cv2.convertScaleAbs(np.ascontiguousarray(image), alpha=gain)
         for _ in range(int(rng.integers(0, 7)) if rng.random() < 0.6 else 0):
             low = rng.uniform([-0.3 * width, -0.3 * height], [width, height])
             high = low + rng.uniform(0.05, 0.8, 2) * [width, height]
@@ -242,15 +253,15 @@ class SceneComposer:
         center = self._place(people, side, rng)
         if center is None:
             return
-        head, roll = self._head(rng), math.radians(_draw_roll(rng))
+        head, roll = self._head(rng), _draw_turn(rng)
         place = head_map(head, center, side, roll)
         points68 = head.points68 @ place[:, :2].T + place[:, 2]
-        gain = rng.uniform(0.55, 1.15) * rng.uniform(0.92, 1.08, 3)
+        gain = _draw_gain(rng)
         with people.painted_over():
             if rng.random() < 0.7:
                 lean = 0.4 * roll + rng.normal() * 0.08
                 paint_body(image, points68[8], side, lean, self._texture(rng), rng)
-            paint_head(image, head, place, gain)
+            paint_picture(image, head.picture, place, gain)
         if head.angle < FIRST_BACK:
             people.add(points68, head.angle)
 
@@ -259,12 +270,19 @@ class SceneComposer:
         small, large = self.settings.sides
         size = math.exp(rng.uniform(math.log(small), math.log(large)))
         center = rng.uniform(0, 1, 2) * [self.settings.width, self.settings.height]
-        if rng.random() < 0.25:
+        kind = rng.random()
+        if kind < 0.45:
+            self._paint_decoy(image, center, size * rng.uniform(0.7, 2.5), rng)
+        elif kind < 0.48:  # too close: no more than an eye or an ear fits into the picture
+            size, head = self.settings.height * rng.uniform(2.5, 6), self._head(rng)
+            place = head_map(head, center + rng.uniform(-0.5, 0.5, 2) * size, size, _draw_turn(rng))
+            paint_picture(image, head.picture, place, _draw_gain(rng))
+        elif kind < 0.62:
             head = without_face(self._head(rng), rng)
             if rng.random() < 0.5:
                 paint_body(image, center + [0, 0.35 * size], size, 0.0, self._texture(rng), rng)
-            place = head_map(head, center, size, math.radians(_draw_roll(rng)))
-            paint_head(image, head, place, rng.uniform(0.55, 1.15) * np.ones(3))
+            place = head_map(head, center, size, _draw_turn(rng))
+            paint_picture(image, head.picture, place, rng.uniform(0.55, 1.15) * np.ones(3))
         else:
             paint_thing(image, center, size, self._texture(rng), rng)
 
@@ -275,9 +293,27 @@ class SceneComposer:
         box = people.boxes[rng.integers(len(people.boxes))]
         angle, reach = rng.uniform(0, 2 * math.pi), box[2] * rng.uniform(0.15, 0.7)
         center = box[:2] + reach * np.array([math.cos(angle), math.sin(angle)])
-        paint_thing(image, center, box[2] * rng.uniform(0.2, 0.9), self._texture(rng), rng)
+        if rng.random() < 0.3:
+            self._paint_decoy(image, center, box[2] * rng.uniform(0.4, 1.2), rng)
+        else:
+            paint_thing(image, center, box[2] * rng.uniform(0.2, 0.9), self._texture(rng), rng)
+
+    def _paint_decoy(
+        self, image: np.ndarray, center: np.ndarray, size: float, rng: np.random.Generator
+    ) -> None:
+        picture = self._decoys[rng.integers(len(self._decoys))]
+        turn = _draw_turn(rng) if rng.random() < 0.5 else rng.uniform(0, 2 * math.pi)
+        if rng.random() < 0.5:
+            picture = np.ascontiguousarray(picture[:, ::-1])
+        place = picture_map(picture, center, size / picture.shape[0], turn)
+        paint_picture(image, picture, place, _draw_gain(rng))
 
 
-def _draw_roll(rng: np.random.Generator) -> float:
-    """Degrees: mostly upright, sometimes lying."""
-    return float(rng.normal() * 9 if rng.random() < 0.5 else rng.uniform(-75, 75) * rng.random())
+def _draw_turn(rng: np.random.Generator) -> float:
+    """Radians: mostly upright, sometimes lying."""
+    return math.radians(rng.normal() * 9 if rng.random() < 0.5 else rng.uniform(-75, 75) * rng.random())
+
+
+def _draw_gain(rng: np.random.Generator) -> np.ndarray:
+    """(3,) on a head's colours: how light it is where it stands."""
+    return rng.uniform(0.55, 1.15) * rng.uniform(0.92, 1.08, 3)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trg_ros.finder.network import CENTER, CHANNELS, HEAT, LOG_SIDE, POINTS, STRIDE
+from trg_ros.finder.config import CENTER, CHANNELS, HEAT, LOG_SIDE, POINTS, STRIDE
 from trg_ros.finder.scenes import FinderScene
 
 #: Standard deviation of a face's heat, in box sides; at least ``_LEAST_SIGMA`` cells.

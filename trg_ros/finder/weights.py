@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+import numpy as np
+from safetensors.numpy import save
 
+from trg_ros.checkpoint_file import Tensors, read_tensors, write_atomically
 from trg_ros.errors import CheckpointError, InputError
-from trg_ros.finder.network import FinderConfig, FinderNetwork
+from trg_ros.finder.config import FinderConfig
+from trg_ros.model.state import check_tensors
+
+if TYPE_CHECKING:
+    from trg_ros.finder.network import FinderNetwork
 
 FORMAT_VERSION = 1
 METADATA_KEY = "trg_ros_finder"
 PACKAGED = Path(__file__).parent / "trg-finder.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class FinderWeights:
+    """What runs the finder. tensors: by name, float32, of a network whose batch normalisation is folded.
+    card: what people should know about it."""
+
+    config: FinderConfig
+    tensors: Tensors
+    card: dict[str, Any]
+
+    def build_network(self) -> FinderNetwork:
+        """The network in torch, ready to run on the CPU."""
+        import torch
+
+        from trg_ros.finder.network import FinderNetwork
+
+        network = FinderNetwork(self.config).fused()
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in self.tensors.items()})
+        return network
 
 
 def save_finder(path: Path, network: FinderNetwork, card: dict[str, Any]) -> None:
@@ -26,43 +50,36 @@ def save_finder(path: Path, network: FinderNetwork, card: dict[str, Any]) -> Non
     :param card: what people should know about it; JSON.
     :raises CheckpointError: for numbers beyond half precision.
     """
-    tensors = {name: value.half().contiguous() for name, value in network.fused().state_dict().items()}
-    wild = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+    with np.errstate(over="ignore"):
+        tensors = {k: value.numpy().astype(np.float16) for k, value in network.fused().state_dict().items()}
+    wild = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if wild:
         raise CheckpointError(f"finder weights beyond half precision or not finite: {', '.join(wild)}")
     description = {"format_version": FORMAT_VERSION, "config": asdict(network.config), "card": card}
-    partial = path.with_suffix(".partial")
     text = json.dumps(description, allow_nan=False, sort_keys=True)
-    partial.write_bytes(save(tensors, {METADATA_KEY: text}))
-    partial.replace(path)
+    write_atomically(path, save(tensors, {METADATA_KEY: text}))
 
 
-def load_finder(path: Path | str = PACKAGED) -> tuple[FinderNetwork, dict[str, Any]]:
-    """The network, ready to run in float32 on the CPU, and its card.
+def load_finder(path: Path | str = PACKAGED) -> FinderWeights:
+    """Read and check a finder's file.
 
     :raises CheckpointError: when the file is missing, damaged, or of another kind or format.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"finder weights {path}: no such file")
+    metadata, tensors = read_tensors(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata, names = file.metadata() or {}, list(file.keys())
-            tensors = {name: file.get_tensor(name).float() for name in names}
         description = json.loads(metadata.get(METADATA_KEY, "null"))
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its metadata is not valid JSON ({error})") from error
     if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{path}: not finder weights of format {FORMAT_VERSION}; use the packaged file or update trg_ros"
         )
+    config, card = (description.get(name) for name in ("config", "card"))
     try:
-        config = description.get("config")
-        network = FinderNetwork(FinderConfig.from_dict(config if isinstance(config, dict) else {})).fused()
-        network.load_state_dict(tensors)
-    except (InputError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: its tensors don't fit its configuration ({error})") from error
-    if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-        raise CheckpointError(f"{path}: it holds numbers that are not finite; get it again")
-    card = description.get("card")
-    return network, card if isinstance(card, dict) else {}
+        known = FinderConfig.from_dict(config if isinstance(config, dict) else {})
+        check_tensors(known.shapes(), tensors)
+    except (InputError, CheckpointError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    arrays = {name: value.astype(np.float32) for name, value in tensors.items()}
+    return FinderWeights(known, arrays, card if isinstance(card, dict) else {})
