@@ -11,6 +11,7 @@ pytest.importorskip("numba", reason="rendering needs the extra [train]")
 
 from trg_ros.errors import InputError
 from trg_ros.synthetic.backgrounds import procedural_background
+from trg_ros.synthetic.childhood import childlike_offsets
 from trg_ros.synthetic.dataset import RenderedDataset
 from trg_ros.synthetic.face_model import FaceModel
 from trg_ros.synthetic.generate import contact_sheet, generate
@@ -71,6 +72,25 @@ def test_heads_have_the_size_of_heads(renderer: HeadRenderer) -> None:
         corners = head.landmarks_head[[36, 39, 42, 45]]
         eyes.append(np.linalg.norm(corners[:2].mean(0) - corners[2:].mean(0)))
     assert 0.055 < np.mean(eyes) < 0.072 and 0.001 < np.std(eyes) < 0.006
+
+
+def test_children_have_short_faces_and_large_round_eyes(face_model: Path) -> None:
+    model = FaceModel.load(face_model)
+    child = model.neutral + childlike_offsets(model)
+    adult68, child68 = model.neutral[model.landmarks68], child[model.landmarks68]
+
+    def ratio(first: int, second: int) -> float:
+        """Child's distance of two of the 68 landmarks over the adult's."""
+        lengths = [np.linalg.norm(points[first] - points[second]) for points in (child68, adult68)]
+        return float(lengths[0] / lengths[1])
+
+    assert ratio(27, 8) < 0.9 < 1.1 < ratio(36, 39)  # sellion to chin; one eye's corners
+    assert ratio(33, 30) < 0.85  # the nose's tip over its base
+    eyeball = [points[model.regions["sclera_left"]] for points in (child, model.neutral)]
+    widths = np.ptp(eyeball[0], axis=0) / np.ptp(eyeball[1], axis=0)
+    assert np.ptp(widths) < 0.2
+    left, right = childlike_offsets(model)[model.landmarks68][[54, 48]]
+    np.testing.assert_allclose(left * [-1, 1, 1], right, atol=0.02)
 
 
 def test_the_landmark_set_is_symmetric(face_model: Path) -> None:

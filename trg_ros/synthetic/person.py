@@ -28,7 +28,8 @@ class PoseRange:
 
     A fraction ``*_central`` is normal with ``*_sigma``, the rest uniform within +-``*_limit``. distance is
     log-uniform. offset: standard deviations of x/z and y/z of the head.
-    child_fraction of the heads is scaled by U(child_scale); all are scaled by N(1, size_sigma).
+    child_fraction of the heads is scaled by U(child_scale), the smaller the more childlike in proportion;
+    all are scaled by N(1, size_sigma).
     """
 
     yaw_central: float = 0.5
@@ -106,10 +107,14 @@ def _draw_eyes(weights: dict[str, float], rng: np.random.Generator) -> None:
     _both(weights, "eyeLookUp" if up > 0 else "eyeLookDown", abs(up), rng)
 
 
-def draw_size(pose: PoseRange, rng: np.random.Generator) -> float:
-    """Scale of the whole head. ICT's identities already vary as its scanned adults do."""
+def draw_size(pose: PoseRange, rng: np.random.Generator) -> tuple[float, float]:
+    """Scale of the whole head, and how childlike its proportions are (0 adult, 1 toddler). ICT's identities
+    already vary as its scanned adults do."""
     scale = 1 + pose.size_sigma * float(np.clip(rng.normal(), -3, 3))
-    return scale * (rng.uniform(*pose.child_scale) if rng.random() < pose.child_fraction else 1.0)
+    if rng.random() >= pose.child_fraction:
+        return scale, 0.0
+    growth = rng.uniform(*pose.child_scale)
+    return scale * growth, float(np.clip((1 - growth) / 0.16, 0, 1))
 
 
 def draw_placement(pose: PoseRange, rng: np.random.Generator) -> Placement:

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from trg_ros.synthetic.baked import Baked, load_baked
+from trg_ros.synthetic.childhood import childlike_offsets
 from trg_ros.synthetic.cpu_painter import CpuPainter
 from trg_ros.synthetic.face_model import FaceModel
 from trg_ros.synthetic.landmark_set import LandmarkSet, default_landmark_set
@@ -55,16 +56,22 @@ class HeadRenderer:
     """Renders heads of one face model; sample i of seed s is always the same picture.
 
     :param face_model: path of the packed ICT-FaceKit model.
+    :param device: what paints: "cpu", "cuda", "cuda:N" or "auto". On all of them a sample is the same
+        picture, up to rounding.
+    :raises DeviceError: for a GPU that isn't there or can't be used.
     """
 
-    def __init__(self, face_model: Path | str, settings: RenderSettings | None = None) -> None:
+    def __init__(
+        self, face_model: Path | str, settings: RenderSettings | None = None, device: str = "cpu"
+    ) -> None:
         self.settings = settings or RenderSettings()
         self.model = FaceModel.load(face_model)
         self.baked: Baked = load_baked(self.model)
         self.landmark_set: LandmarkSet = default_landmark_set()
+        self._childlike_offsets = childlike_offsets(self.model)
         self._origin = self.model.origin
         self._planner = Planner(self.model, self.baked)
-        self._painter: Painter = CpuPainter(self.model, self.baked)
+        self.painter = _painter(self.model, self.baked, device)
 
     def heads(self, seed: int, first: int, count: int) -> Iterator[RenderedHead]:
         """Samples first..first+count-1 of a seed. Several heads are computed at once, which is faster."""
@@ -80,13 +87,15 @@ class HeadRenderer:
                 for k, number in enumerate(numbers)
                 if first <= number < first + count
             ]
-            images = self._painter.paint([head.plan for head in heads], self.settings.crop_side)
+            images = self.painter.paint([head.plan for head in heads], self.settings.crop_side)
             for head, image in zip(heads, images, strict=True):
                 yield head.rendered(image)
 
     def _draw(self, vertices: np.ndarray, expression: np.ndarray, rng: np.random.Generator) -> "_DrawnHead":
         placement = draw_placement(self.settings.pose, rng)
-        size = draw_size(self.settings.pose, rng)
+        size, childlike = draw_size(self.settings.pose, rng)
+        if childlike:
+            vertices = vertices + np.float32(childlike) * self._childlike_offsets
         vertices = (vertices - self._origin.astype(np.float32)) * np.float32(size) + self._origin.astype(
             np.float32
         )
@@ -106,7 +115,7 @@ class HeadRenderer:
         side = side or self.settings.crop_side
         pixels = side * self.settings.supersampling
         plan = self._planner.draw(vertices, expression, placement, box, margin, pixels, rng)
-        return self._painter.paint([plan], side)[0], plan.look.attributes
+        return self.painter.paint([plan], side)[0], plan.look.attributes
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +137,21 @@ class _DrawnHead:
             box=self.box.astype(np.float32),
             attributes=np.array([attributes[name] for name in ATTRIBUTES], np.float32),
         )
+
+
+def _painter(model: FaceModel, baked: Baked, device: str) -> Painter:
+    if device == "cpu":
+        return CpuPainter(model, baked)
+    from trg_ros.backends.selection import resolve_device
+
+    name = resolve_device(device)
+    if name == "cpu":
+        return CpuPainter(model, baked)
+    import torch
+
+    from trg_ros.synthetic.cuda_painter import CudaPainter
+
+    return CudaPainter(model, baked, torch.device(name))
 
 
 def _box_of(landmarks68_camera: np.ndarray) -> np.ndarray:

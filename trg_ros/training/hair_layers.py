@@ -11,7 +11,7 @@ import numpy as np
 SIDE = 192  # pixels of a layer
 _HALF_M = 0.24  # a layer shows so many metres around the middle of the frontal face
 _MAX_TURN_DEGREES = 50.0
-_SCARVES = 0.15  # of all layers
+_SCARVES = 0.05  # of all layers
 _SHIFT = 3  # fractional bits of OpenCV's coordinates
 _COLORS = np.array(
     [

@@ -35,8 +35,8 @@ ORIGIN = (
 )
 KNOWN_LIMITS = (
     "one picture does not tell a head's size, so depth errs by 3 % (median) even where all else is right; "
-    "errors grow by half past 60 degrees of yaw; measured on rendered heads only; expressions and ages are "
-    "those of the face model: its children are small adults"
+    "errors grow by half past 60 degrees of yaw; measured on rendered heads only; expressions are "
+    "those of the face model, children those of a few rules"
 )
 _HELD_OUT_SAMPLES = 5000
 LICENSE = (
