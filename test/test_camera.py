@@ -155,6 +155,11 @@ def test_field_of_view():
     assert model.fx == model.fy
 
 
+def test_a_camera_prints_in_a_line():
+    assert repr(CAMERAS["none"]) == "CameraModel(640x480, fx=610, fy=590, cx=330.5, cy=235.25)"
+    assert repr(CAMERAS["equidistant"]).endswith("equidistant [0.08, -0.03, 0.02, -0.006])")
+
+
 def test_cameras_compare_by_value():
     assert camera(PLUMB_BOB) == camera(PLUMB_BOB)
     assert hash(camera(PLUMB_BOB)) == hash(camera(PLUMB_BOB))

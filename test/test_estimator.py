@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import re
 import runpy
 
@@ -122,6 +123,13 @@ def test_a_head_prints_in_a_line_and_goes_to_json(estimator):
     np.testing.assert_allclose(
         Rotation.from_quat(record["quaternion_xyzw"]).as_matrix(), head.camera_T_face[:3, :3], atol=1e-6
     )
+
+
+def test_heads_can_be_sent_to_other_processes(estimator):
+    (head, *_) = estimator.estimate(draw(CAMERAS["plumb_bob"], CENTERS), CAMERAS["plumb_bob"])
+    again = pickle.loads(pickle.dumps(head))
+    assert again.camera == head.camera and again.to_dict() == head.to_dict()
+    np.testing.assert_array_equal(again.landmarks_camera, head.landmarks_camera)
 
 
 def test_frames_agree(estimator):

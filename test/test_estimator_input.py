@@ -21,8 +21,9 @@ def estimator():
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (None, "image is a NoneType"),
-        ("photo.png", "image is a str"),
+        (None, "image is a NoneType.*cv2.imread gives None"),
+        ("photo.png", "image is a str.*read_photo"),
+        ([GOOD, GOOD], "image is a list.*one at a time"),
         (np.zeros((480, 640), np.uint8), r"uint8 \(480, 640\)"),
         (np.zeros((480, 640, 4), np.uint8), r"uint8 \(480, 640, 4\)"),
         (np.zeros((480, 640, 3), np.uint16), "uint16"),

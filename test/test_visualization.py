@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from fake_finders import head_pose
 
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
 from trg_ros.geometry import HEAD_R_FACE, make_transform
+from trg_ros.tracking import TrackedHead
 from trg_ros.visualization import draw_axes, draw_heads, identity_colour
 
 CAMERA = CameraModel.from_fov(60.0, 640, 480)
@@ -45,6 +47,17 @@ def test_the_image_given_stays_as_it_was():
     overlay = draw_heads(image, [head_at([0.0, 0.0, 0.6])], CAMERA)
     assert overlay.shape == image.shape and overlay.dtype == np.uint8 and overlay.flags.writeable
     assert np.all(image == 90) and np.any(overlay != 90)
+
+
+def test_what_the_estimator_returns_can_be_drawn_as_it_is():
+    heads = [
+        head_pose(LENS, make_transform(HEAD_R_FACE, np.array(place)), box, 0.9)
+        for place, box in (([0.0, 0.0, 0.6], [270, 190, 370, 290]), ([0.2, 0.0, 0.8], [410, 200, 500, 290]))
+    ]
+    tracked = [TrackedHead(index, 0, head) for index, head in enumerate(heads)]
+    overlay = draw_heads(blank(), heads, labels=False)
+    assert np.array_equal(overlay, draw_heads(blank(), tracked, LENS, labels=False))
+    assert np.any(draw_heads(blank(), heads) != overlay), "how far they are"
 
 
 def test_no_heads_no_change():

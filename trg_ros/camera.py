@@ -34,7 +34,7 @@ DISTORTION_MODELS = {"none": (0,), "plumb_bob": (4, 5), "rational_polynomial": (
 _ALIASES = {"": "none", "fisheye": "equidistant"}  # an empty name is an uncalibrated or rectified CameraInfo
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CameraModel:
     """Intrinsics of one camera at one image size.
 
@@ -129,6 +129,11 @@ class CameraModel:
         width, height = positive_integer("width", width), positive_integer("height", height)
         focal = 0.5 * width / np.tan(0.5 * np.deg2rad(fov))
         return cls(float(focal), float(focal), 0.5 * (width - 1), 0.5 * (height - 1), width, height)
+
+    def __repr__(self) -> str:
+        lens = f", {self.distortion_model} {self.distortion.round(6).tolist()}" if self.is_distorted else ""
+        numbers = f"fx={self.fx:.6g}, fy={self.fy:.6g}, cx={self.cx:.6g}, cy={self.cy:.6g}"
+        return f"CameraModel({self.width}x{self.height}, {numbers}{lens})"
 
     @property
     def K(self) -> Array:

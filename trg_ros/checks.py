@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,17 +16,29 @@ Array = NDArray[np.float64]
 
 
 def check_image(image_bgr: NDArray[np.uint8]) -> None:
-    """:raises InputError: unless the image is (H, W, 3) uint8 and not empty."""
+    """:raises InputError: unless the image is (H, W, 3) uint8 and not empty, saying how to make it so."""
     if not isinstance(image_bgr, np.ndarray):
         raise InputError(
-            f"image is a {type(image_bgr).__name__}: expected a NumPy array (height, width, 3) uint8, BGR"
+            f"image is a {type(image_bgr).__name__}: expected one NumPy array (height, width, 3) uint8, BGR; "
+            f"{_remedy(image_bgr)}"
         )
     if image_bgr.dtype != np.uint8 or image_bgr.ndim != 3 or image_bgr.shape[2] != 3:
         raise InputError(
-            f"image is {image_bgr.dtype} {image_bgr.shape}: expected uint8 (height, width, 3), BGR"
+            f"image is {image_bgr.dtype} {image_bgr.shape}: expected uint8 (height, width, 3), BGR; "
+            "cv2.cvtColor makes it of grey, RGB or RGBA, and 0..1 has to be scaled to 0..255"
         )
     if 0 in image_bgr.shape:
         raise InputError(f"image is empty: its shape is {image_bgr.shape}")
+
+
+def _remedy(image: object) -> str:
+    if image is None:
+        return "cv2.imread gives None for a file that it can't read; trg_ros.read_photo says why"
+    if isinstance(image, (str, os.PathLike)):
+        return "trg_ros.read_photo reads a file"
+    if isinstance(image, (list, tuple)):
+        return "give images one at a time"
+    return "np.asarray(image)[..., ::-1] makes it of a PIL image in mode RGB"
 
 
 def checked_crops(crops_rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -74,7 +87,8 @@ def checked_boxes(boxes: ArrayLike) -> Array:
         return np.zeros((0, 4))
     if array.ndim != 2 or array.shape[1] != 4:
         raise InputError(
-            f"boxes have shape {array.shape}: expected (N, 4): left, top, right, bottom in pixels"
+            f"boxes have shape {array.shape}: expected (N, 4): left, top, right, bottom in pixels; "
+            "[box] for a single one"
         )
     for index in np.flatnonzero(~np.isfinite(array).all(axis=1)):
         raise InputError(f"box {index} is {array[index].tolist()}: it must be finite")

@@ -54,6 +54,10 @@ class HeadPose:
     landmarks68_head: NDArray[np.float32]
     make_landmarks: Callable[[], NDArray[np.float32]]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: everything, without the network that it came from."""
+        return self.__dict__ | {"make_landmarks": partial(np.asarray, self.landmarks_head)}
+
     def __repr__(self) -> str:
         x, y, z = self.position.round(3).tolist()
         yaw, pitch, roll = self.yaw_pitch_roll_deg.round(1).tolist()

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trg_ros.appearance import PARTS, colours
 from trg_ros.camera import CameraModel
-from trg_ros.checks import check_view, checked_scores
+from trg_ros.checks import check_view, checked_count, checked_scores
 from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPose, HeadPoseEstimator
@@ -78,13 +78,10 @@ class HeadTracker:
         searcher: Searcher | None = None,
         mirror: bool = False,
     ) -> None:
-        for name, value in (("detection_interval", detection_interval), ("max_faces", max_faces)):
-            if value < 1:
-                raise InputError(f"{name} is {value}: it must be at least 1")
+        self.detection_interval = checked_count("detection_interval", detection_interval, least=1)
+        self.max_faces = checked_count("max_faces", max_faces, least=1)
         if not 0 <= min_score <= 1:
             raise InputError(f"min_score is {min_score}: it must lie between 0 and 1")
-        self.detection_interval = detection_interval
-        self.max_faces = max_faces
         self.min_score = min_score
         self.mirror = mirror
         self.searching = True

@@ -7,14 +7,14 @@ z blue, to the top of the head. They go through the camera model, distortion inc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from trg_ros.camera import CameraModel
-from trg_ros.errors import InputError
+from trg_ros.checks import check_image
 
 if TYPE_CHECKING:
     from trg_ros.estimator import HeadPose
@@ -38,7 +38,7 @@ _LARGEST_COORDINATE = 30000.0
 
 
 class IdentifiedHead(Protocol):
-    """What is drawn: `trg_ros.tracking.TrackedHead` is one."""
+    """A head with an identity; `trg_ros.tracking.TrackedHead` is one."""
 
     @property
     def id(self) -> int:
@@ -49,42 +49,58 @@ class IdentifiedHead(Protocol):
         """The estimate."""
 
 
+class _Labelled(NamedTuple):
+    """What is drawn."""
+
+    head: HeadPose
+    colour: Colour
+    label: str
+
+
 def draw_heads(
     image_bgr: ImageArray,
-    heads: Sequence[IdentifiedHead],
-    camera: CameraModel,
+    heads: Sequence[HeadPose | IdentifiedHead],
+    camera: CameraModel | None = None,
     *,
     axes_length_m: float = 0.1,
     landmarks: bool = True,
     labels: bool = True,
 ) -> ImageArray:
-    """Draws landmarks, box, axes, identity and distance of every head; far heads first.
+    """Draws landmarks, face boxes, axes, identities and distances, nearer heads over farther ones.
 
     :param image_bgr: (H, W, 3) uint8 BGR; it is not changed.
-    :param heads: heads with identities, in the camera frame of this image; one with a pose or box that
-        isn't finite is left out.
-    :param camera: the model of the camera that took the image.
+    :param heads: of this image, from an estimator or a tracker; one whose pose or box isn't finite is left
+        out.
+    :param camera: the model of the camera that took the image; None: the heads know it.
     :param axes_length_m: length of the axes in metres.
     :returns: a new (H, W, 3) uint8 BGR image.
     :raises InputError: if the image isn't (H, W, 3) uint8.
     """
-    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
-        raise InputError(
-            f"an overlay needs an (H, W, 3) uint8 image, not {image_bgr.dtype} {image_bgr.shape}"
-        )
+    check_image(image_bgr)
     canvas = np.array(image_bgr, np.uint8, order="C")
-    drawable = [item for item in heads if _is_finite(item.head)]
+    labelled = [_labelled(index, item) for index, item in enumerate(heads)]
+    drawable = [item for item in labelled if _is_finite(item.head)]
     by_distance = sorted(drawable, key=lambda item: -float(item.head.camera_T_face[2, 3]))
     for item in by_distance:
         if landmarks:
             _draw_landmarks(canvas, item.head)
     for item in by_distance:
-        _draw_box(canvas, item.head.box, identity_colour(item.id))
-        draw_axes(canvas, item.head.camera_T_face, camera, axes_length_m, _stroke(canvas, item.head.box))
+        stroke_px = _stroke(canvas, item.head.box)
+        _draw_box(canvas, item.head.box, item.colour)
+        draw_axes(canvas, item.head.camera_T_face, camera or item.head.camera, axes_length_m, stroke_px)
     if labels:
         for item in by_distance:
             _draw_label(canvas, item)
     return canvas
+
+
+def _labelled(index: int, item: HeadPose | IdentifiedHead) -> _Labelled:
+    head: HeadPose = getattr(item, "head", item)
+    identity = getattr(item, "id", None)
+    distance = f"{float(np.linalg.norm(head.camera_T_face[:3, 3])):.2f} m"
+    if identity is None:
+        return _Labelled(head, identity_colour(index), distance)
+    return _Labelled(head, identity_colour(identity), f"#{identity}  {distance}")
 
 
 def identity_colour(identity: int) -> Colour:
@@ -243,12 +259,11 @@ def _draw_box(canvas: ImageArray, box: npt.NDArray[np.floating], colour: Colour)
         cv2.polylines(canvas, brackets, False, paint, width, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def _draw_label(canvas: ImageArray, item: IdentifiedHead) -> None:
-    """Identity and distance on a plate below the box, away from the upward axis; above it at the end."""
+def _draw_label(canvas: ImageArray, item: _Labelled) -> None:
+    """A plate below the box, away from the upward axis; above it at the image's end."""
     box = np.asarray(item.head.box, np.float64)
     height, width = canvas.shape[:2]
-    distance_m = float(np.linalg.norm(item.head.camera_T_face[:3, 3]))
-    text = f"#{item.id}  {distance_m:.2f} m"
+    text = item.label
     scale = float(np.clip(0.0028 * _face_size(box), 0.00065 * height, 0.0016 * height))
     scale = max(scale, 0.32)
     thickness = max(1, round(1.3 * scale))
@@ -263,6 +278,6 @@ def _draw_label(canvas: ImageArray, item: IdentifiedHead) -> None:
     top = int(np.clip(top, 0, max(height - plate_height, 0)))
     plate = canvas[top : top + plate_height, left : left + plate_width]
     plate[:] = cv2.addWeighted(plate, 0.35, np.full_like(plate, _SHADOW_BGR), 0.65, 0.0)
-    plate[:, : max(2, margin // 3)] = identity_colour(item.id)
+    plate[:, : max(2, margin // 3)] = item.colour
     baseline_point = (left + margin + margin // 3, top + margin + text_height)
     cv2.putText(canvas, text, baseline_point, _FONT, scale, (245, 245, 245), thickness, cv2.LINE_AA)
