@@ -191,7 +191,8 @@ def test_vnni_is_found_among_the_flags(monkeypatch, tmp_path: Path):
 def test_calibration_reports_what_integers_cost(tiny):
     crops, boxes = crops_and_boxes(8)
     network = DeployedTRG(tiny.build_model())
-    report = compare(network, quantised(network, tiny.activation_peaks), labelled(network, crops, boxes))
+    integers = quantised(network, tiny.activation_peaks)
+    report = compare(network, network, integers, labelled(network, crops, boxes))
     assert report["samples"] == 8
     assert report["error_ratio"]["translation"] == pytest.approx(1, abs=0.2)
     assert 0 < report["difference"]["rotation_deg"]["median"] <= report["difference"]["rotation_deg"]["worst"]
@@ -204,6 +205,8 @@ def test_integers_that_cost_too_much_are_left_alone(tiny, monkeypatch, ratio, ke
     plain = dataclasses.replace(tiny, activation_peaks=None)
     crops, boxes = crops_and_boxes(2)
     batch = labelled(DeployedTRG(tiny.build_model()), crops, boxes)
-    calibrated = with_integers(plain, crops, batch)
+    calibrated = with_integers(plain, crops, boxes, batch)
     assert calibrated.info.measured_errors["int8"] == report
     assert (calibrated.activation_peaks is not None) == kept
+    name = "regressors.0.hidden.1.weight"
+    assert np.array_equal(calibrated.weights[name], plain.weights[name]) != kept

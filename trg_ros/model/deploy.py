@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trg_ros.model.backbone import HeatmapHead
 from trg_ros.model.config import IMAGE_MEAN, IMAGE_STD, TRGConfig
-from trg_ros.model.deployed_points import deployed_points
+from trg_ros.model.deployed_points import deployed_points, looking_iterations
 from trg_ros.model.network import TRG, project_to_crop
 from trg_ros.model.pose import pose_in_camera
 from trg_ros.model.regressor import POSE_SIZE, Regressor
@@ -79,17 +79,18 @@ class DeployedTRG(nn.Module):
 
 
 class DeployedFeatures(nn.Module):
-    """(N, S, S, 3) uint8 RGB -> landmarks68_crop (N, 68, 2), then one map (N, C, H, W) for each iteration."""
+    """(N, S, S, 3) uint8 RGB -> landmarks68_crop (N, 68, 2), then a map (N, C, H, W) for each iteration that
+    looks at one."""
 
     mean: Tensor
 
     def __init__(self, model: TRG):
         super().__init__()
         config = model.config
-        self.levels = [config.map_level(iteration) for iteration in range(config.iterations)]
+        self.levels = [config.map_level(iteration) for iteration in looking_iterations(model)]
         self.heatmap_level = config.heatmap_level % len(config.deconv_widths)
         self.backbone = _folded(model.backbone)
-        needed = 1 + max(*self.levels, self.heatmap_level)
+        needed = 1 + max([*self.levels, self.heatmap_level])
         self.upsamplers = nn.ModuleList(map(_folded, list(model.upsamplers)[:needed]))
         self.heatmap_head = SoftArgmax(model.heatmap_head)
         stem = self.backbone.stem.conv
@@ -147,11 +148,13 @@ class DeployedRefinement(nn.Module):
         self.num_fed_back = 3 * len(sampled) + POSE_SIZE
         order = np.concatenate([np.setdiff1d(landmark_indices, sampled), sampled])
         state = torch.cat([model.initial_landmarks[order].flatten(), model.initial_pose[_POSE_ORDER]])
-        self.point_features = nn.ModuleList(deployed_points(model))
+        looking = looking_iterations(model)
+        self.looks = [iteration in looking for iteration in range(config.iterations)]
+        self.point_features = nn.ModuleList(deployed_points(model, looking))
         regressors = [cast(Regressor, regressor) for regressor in model.regressors]
         self.regressors = nn.ModuleList(
-            _fold_regressor(config, regressor, None if iteration else state)
-            for iteration, regressor in enumerate(regressors)
+            _fold_regressor(config, regressor, None if iteration else state, looks)
+            for iteration, (regressor, looks) in enumerate(zip(regressors, self.looks, strict=True))
         )
         self.heads = nn.ModuleList(_fold_heads(config, regressor, order) for regressor in regressors)
         self.register_buffer("grid", model.grid.clone())
@@ -168,19 +171,26 @@ class DeployedRefinement(nn.Module):
         hidden: list[Tensor] = []
         points = self.grid.expand(box.shape[0], -1, -1)
         follow = self.config.sampling == "landmarks"
-        for index, features in enumerate(maps):
-            known = [self.point_features[index](features, points), *fed_back, box_feature]
-            hidden.append(self.regressors[index](torch.cat(known, dim=1)))
+        looks = zip(self.point_features, maps, strict=True)
+        for index, regressor in enumerate(self.regressors):
+            known = [*fed_back, box_feature]
+            if self.looks[index]:
+                point_features, features = next(looks)
+                if follow and index:
+                    points = self._points(state, box)
+                known.insert(0, point_features(features, points))
+            hidden.append(regressor(torch.cat(known, dim=1)))
             state = state + self.heads[index](hidden[-1])
             fed_back = [state[:, -self.num_fed_back :]]
-            if follow and index + 1 < len(maps):
-                rotation, translation = self._pose(state, box)
-                sampled_head = fed_back[0][:, :-POSE_SIZE].unflatten(1, (-1, 3))
-                sampled_camera = sampled_head @ rotation.transpose(1, 2) + translation[:, None]
-                points = project_to_crop(sampled_camera, box)
         rotation, translation = self._pose(state, box)
         landmarks = state[:, :-POSE_SIZE].unflatten(1, (-1, 3))[:, self.positions]
         return landmarks, rotation, translation, torch.cat(hidden, dim=1)
+
+    def _points(self, state: Tensor, box: Tensor) -> Tensor:
+        """(N, S, 2) where the sampled landmarks are in the crop."""
+        rotation, translation = self._pose(state, box)
+        sampled_head = state[:, -self.num_fed_back : -POSE_SIZE].unflatten(1, (-1, 3))
+        return project_to_crop(sampled_head @ rotation.transpose(1, 2) + translation[:, None], box)
 
     def _pose(self, state: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
         rotation = _rotation_from_axes(state[:, -POSE_SIZE:-6], state[:, -6:-3], self.turns)
@@ -226,16 +236,21 @@ def _rotation_from_axes(first: Tensor, second: Tensor, turns: Tensor) -> Tensor:
     return torch.stack([first, second, products[:, :3] - products[:, 3:]], -1)
 
 
-def _fold_regressor(config: TRGConfig, regressor: Regressor, known_state: Tensor | None) -> nn.Module:
+def _fold_regressor(
+    config: TRGConfig, regressor: Regressor, known_state: Tensor | None, looks: bool
+) -> nn.Module:
     """[point features, what is fed back of the state, box feature] -> the last hidden layer.
 
     :param known_state: the state where it doesn't depend on the image: it becomes a bias, and no input.
+    :param looks: whether there are point features.
     """
     first, second = (_affine(cast(nn.Linear, layer)) for layer in regressor.hidden)
     fed_back = 3 * config.num_sampled + POSE_SIZE
     known = config.fed_back_size + POSE_SIZE
     point_inputs = first[0].shape[1] - known - config.box_feature_size
     of_points, of_state, of_box = first[0].split([point_inputs, known, config.box_feature_size], dim=1)
+    if not looks:
+        of_points = of_points[:, :0]
     of_state = torch.cat([of_state[:, :-POSE_SIZE], of_state[:, -POSE_SIZE:][:, _POSE_ORDER]], dim=1)
     of_state = functional.pad(of_state, (fed_back - known, 0))  # landmarks that it isn't told count nothing
     unit = torch.ones(fed_back, dtype=torch.float64)

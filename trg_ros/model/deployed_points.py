@@ -11,10 +11,20 @@ from trg_ros.model.network import TRG
 from trg_ros.model.regressor import PointFeatures
 
 
-def deployed_points(model: TRG) -> "list[DeployedPoints]":
-    """For each iteration; where the points never change and the map is small, as a product."""
+def looking_iterations(model: TRG) -> list[int]:
+    """Those whose point features can be anything but zero; the others needn't look. See `silenced`."""
+    return [
+        iteration
+        for iteration, module in enumerate(model.point_features)
+        if any(bool(parameter.any()) for parameter in cast(PointFeatures, module).layers[-1].parameters())
+    ]
+
+
+def deployed_points(model: TRG, iterations: list[int]) -> "list[DeployedPoints]":
+    """For each of these iterations; where the points never change and the map is small, as a product."""
     config, parts = model.config, list[DeployedPoints]()
-    for iteration, module in enumerate(model.point_features):
+    for iteration in iterations:
+        module = model.point_features[iteration]
         points = cast(PointFeatures, module)
         fixed = iteration == 0 or config.sampling == "grid"
         stride = 2 ** (len(config.backbone_widths) + 1)

@@ -25,7 +25,8 @@ from trg_ros.model.regressor import POSE_SIZE
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 
-_LEVELS, _LARGEST_WEIGHT = 255, 127
+_LEVELS, LARGEST_WEIGHT = 255, 127
+_LEAST_LARGEST = 112  # so many steps are in the largest weight at least
 _STEM = "backbone.stem."
 _CROPS, _VALUES = 25, 20_000  # at a time, and values that are kept of them for each layer
 _CANDIDATES = np.linspace(0.3, 1.0, 36)  # of the largest value seen
@@ -137,8 +138,7 @@ class RoundedWeight(nn.Module):
 
     def __init__(self, weight: Tensor, axis: int):
         super().__init__()
-        others = [dimension for dimension in range(weight.ndim) if dimension != axis]
-        step = (weight.detach().abs().amax(others) / _LARGEST_WEIGHT).clamp(min=1e-12)
+        step = _steps(weight.detach().transpose(0, axis).flatten(1))
         self.axis = axis
         self.register_buffer("weight", weight.detach())
         self.register_buffer("step", step)
@@ -146,8 +146,17 @@ class RoundedWeight(nn.Module):
 
     def forward(self) -> Tensor:
         return torch.fake_quantize_per_channel_affine(
-            self.weight, self.step, self.zero, self.axis, -_LARGEST_WEIGHT, _LARGEST_WEIGHT
+            self.weight, self.step, self.zero, self.axis, -LARGEST_WEIGHT, LARGEST_WEIGHT
         )
+
+
+def _steps(weight: Tensor) -> Tensor:
+    """(R,) steps for the rows of weights (R, C), those with the least rounding error of a few: weights that
+    have been rounded before stay what they are, whichever number of steps their largest has."""
+    largest = weight.abs().amax(1).clamp(min=1e-12)
+    steps = largest / torch.arange(LARGEST_WEIGHT, _LEAST_LARGEST - 1, -1, dtype=weight.dtype)[:, None]
+    errors = [(weight - (weight / step[:, None]).round() * step[:, None]).square().sum(1) for step in steps]
+    return steps.gather(0, torch.stack(errors).argmin(0, keepdim=True))[0]
 
 
 def _convolutions(features: DeployedFeatures) -> Iterator[tuple[str, Convolution]]:

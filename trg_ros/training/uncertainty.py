@@ -21,7 +21,7 @@ from trg_ros.checkpoint import Checkpoint
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.evaluation.calibration import INSIDE_95, calibration_report, held_out_looks
 from trg_ros.evaluation.looks import Looks, joined_looks, single_looks
-from trg_ros.evaluation.quantization import PEAK_SAMPLES, with_integers
+from trg_ros.evaluation.quantization import TRAINING_SAMPLES, with_integers
 from trg_ros.evaluation.rendered import HeldOutSet
 from trg_ros.model.uncertainty import INPUTS, NUMBERS, RESIDUAL_UNIT, UncertaintyHead, pose_factor
 from trg_ros.synthetic.dataset import RenderedDataset
@@ -53,9 +53,11 @@ def calibrate(
     :param samples: training crops.
     """
     size = checkpoint.config.input_size
+    training = list(training_batches(config, size, TRAINING_SAMPLES))
     plain = with_integers(
         dataclasses.replace(checkpoint, uncertainty=None),
-        np.concatenate([batch.crops for batch in training_batches(config, size, PEAK_SAMPLES)]),
+        np.concatenate([batch.crops for batch in training]),
+        np.concatenate([batch.box for batch in training]),
         held_out.crops(size),
     )
     estimator = HeadPoseEstimator.load(plain, detector=None, threads=threads)
