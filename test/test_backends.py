@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 
 import cv2
 import numpy as np
@@ -308,6 +309,25 @@ def test_cache_directory_follows_the_standard(monkeypatch, tmp_path, value):
     monkeypatch.setenv("XDG_CACHE_HOME", value)
     monkeypatch.setenv("HOME", "/home/somebody")
     assert str(default_cache_directory()) == "/home/somebody/.cache/trg_ros"
+
+
+def test_a_user_without_a_home_does_without_the_cache(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(model_cache.Path, "home", no_home)
+    things = Things()
+    assert [things.get(None) for _ in range(2)] == ["42"] * 2
+    assert things.built == 2
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+    for name, age_s in ((".key.old", 7200.0), (".key.new", 0.0)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    Things().get(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".key.new", "key"}
 
 
 @needs_openvino

@@ -45,7 +45,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
         ("device", "cuda:", "cuda"),
         ("tf_prefix", "a b", "tf_prefix"),
         ("publish_tf", 1, "must be of type bool"),
-        ("checkpoint", None, "must be of type string"),
+        ("checkpoint", None, "can't be deleted"),
     ],
 )
 def test_bad_parameters_are_refused_with_what_is_allowed(name: str, value: Any, complaint: str) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -19,12 +20,19 @@ logger = logging.getLogger(__name__)
 _MANIFEST = "manifest.json"
 #: Entries that are kept, the most recently made ones; each holds a whole network.
 _MAX_ENTRIES = 8
+#: What was begun that long ago was never finished: its process was killed.
+_ABANDONED_S = 3600.0
 
 
-def default_cache_directory() -> Path:
-    """``$XDG_CACHE_HOME/trg_ros``, else ``~/.cache/trg_ros``."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()) / "trg_ros"
+def default_cache_directory() -> Path | None:
+    """``$XDG_CACHE_HOME/trg_ros``, else ``~/.cache/trg_ros``; None for a user without a home."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:
+            return None
+    return base / "trg_ros"
 
 
 class ModelCache:
@@ -45,6 +53,9 @@ class ModelCache:
         An entry that is damaged, or that ``load`` fails on, is built anew. A cache that can't be written is
         done without.
         """
+        if self._directory is None:
+            logger.info("no home folder to cache the model in: set XDG_CACHE_HOME for a quicker start")
+            return build()
         entry = self._directory / key
         if entry.is_dir():
             try:
@@ -54,30 +65,34 @@ class ModelCache:
                 logger.warning("cached model %s is unusable (%s): building it again", entry, error)
         value = build()
         try:
-            self._store(entry, value, save)
+            _store(entry, value, save)
         except (OSError, RuntimeError) as error:
             logger.info("the model can't be cached in %s (%s): the next start takes longer", entry, error)
         return value
 
-    def _store(self, entry: Path, value: T, save: Callable[[T, Path], None]) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=self._directory, prefix=f".{entry.name}."))
-        try:
-            save(value, temporary)
-            hashes = {file.name: _sha256(file) for file in temporary.iterdir()}
-            (temporary / _MANIFEST).write_text(json.dumps(hashes), encoding="utf-8")
-            if entry.exists():
-                shutil.rmtree(entry)
-            temporary.rename(entry)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        self._drop_oldest()
 
-    def _drop_oldest(self) -> None:
-        entries = [path for path in self._directory.iterdir() if (path / _MANIFEST).is_file()]
-        entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in entries[_MAX_ENTRIES:]:
-            shutil.rmtree(path, ignore_errors=True)
+def _store(entry: Path, value: T, save: Callable[[T, Path], None]) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}."))
+    try:
+        save(value, temporary)
+        hashes = {file.name: _sha256(file) for file in temporary.iterdir()}
+        (temporary / _MANIFEST).write_text(json.dumps(hashes), encoding="utf-8")
+        if entry.exists():
+            shutil.rmtree(entry)
+        temporary.rename(entry)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _tidy(entry.parent)
+
+
+def _tidy(directory: Path) -> None:
+    """Drop the oldest entries, and what a killed process left half written."""
+    begun = [path for path in directory.glob(".*.*") if time.time() - path.stat().st_mtime > _ABANDONED_S]
+    entries = [path for path in directory.iterdir() if (path / _MANIFEST).is_file()]
+    entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in begun + entries[_MAX_ENTRIES:]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _check(entry: Path) -> None:

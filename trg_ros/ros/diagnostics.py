@@ -77,7 +77,8 @@ def _advice(node: Node, name: str, topic: str, message_type: str) -> str:
         )
     return (
         f"no {name}: {len(publishers)} publisher(s) on {topic}, but nothing arrives; is that node "
-        "active, and does its QoS fit (ros2 topic info --verbose)?"
+        "active, does its QoS fit (ros2 topic info --verbose), and does it run as the same user, whose "
+        "shared memory we can read?"
     )
 
 

@@ -135,10 +135,12 @@ def _checked(field: Any, value: Any) -> Any:
     low, high, choices, pattern = (field.metadata[key] for key in ("low", "high", "choices", "pattern"))
     if kind is float and type(value) is int:  # `60` for `60.0`, as people write it on a command line
         value = float(value)
+    if value is None:
+        raise InputError(f"parameter '{name}' can't be deleted: it must be of type {_TYPE_NAMES[kind]}")
     if type(value) is not kind:
         given = _TYPE_NAMES.get(type(value), type(value).__name__)
         raise InputError(
-            f"parameter '{name}' is {value!r}, a {given}: it must be of type {_TYPE_NAMES[kind]}"
+            f"parameter '{name}' is {value!r} of type {given}: it must be of type {_TYPE_NAMES[kind]}"
         )
     if kind in (int, float) and not (math.isfinite(value) and low <= value <= high):
         raise InputError(f"parameter '{name}' is {value}; it must lie in {low:g} .. {high:g}")
