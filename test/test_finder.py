@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from trg_ros.detection import Detections, LibFaceDetection, make_detector
 from trg_ros.errors import CheckpointError, DetectorError, InputError
 from trg_ros.finder.config import CHANNELS, HEAT, FinderConfig
+from trg_ros.finder.decoding import overlaps
 from trg_ros.finder.detector import TRGFinder
-from trg_ros.finder.evaluate import compare, overlaps, wrong_finds
+from trg_ros.finder.evaluate import compare, wrong_finds
 from trg_ros.finder.network import FinderNetwork
 from trg_ros.finder.packaging import with_threshold
 from trg_ros.finder.weights import METADATA_KEY, PACKAGED, load_finder, save_finder

@@ -102,19 +102,26 @@ class ReducingDetector:
             size = (max(1, round(width * reduction)), max(1, round(height * reduction)))
             small = cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA)
         found = self._detect(small)
+        scale = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
+        boxes = (found.boxes.reshape(-1, 2, 2) + 0.5) * scale - 0.5
+        keypoints = None if found.keypoints is None else (found.keypoints + 0.5) * scale - 0.5
+        found = self._confirm(image_bgr, Detections(boxes.reshape(-1, 4), found.scores, keypoints))
         keep = np.argsort(-found.scores, kind="stable")
         keep = keep[found.scores[keep] >= self.min_score]
-        scale = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
-        boxes = (found.boxes[keep].reshape(-1, 2, 2) + 0.5) * scale - 0.5
-        keypoints = None if found.keypoints is None else (found.keypoints[keep] + 0.5) * scale - 0.5
-        return Detections(boxes.reshape(-1, 4), found.scores[keep], keypoints)
+        keypoints = None if found.keypoints is None else found.keypoints[keep]
+        return Detections(found.boxes[keep], found.scores[keep], keypoints)
 
     def trg_boxes(self, detections: Detections) -> NDArray[np.float32]:
         """(N, 4) LTRB px square boxes for TRG; see :func:`trg_boxes_from_face_boxes`."""
         return trg_boxes_from_face_boxes(detections.boxes)
 
     def _detect(self, image_bgr: NDArray[np.uint8]) -> Detections:
+        """Faces of the reduced image, in its pixels."""
         raise NotImplementedError
+
+    def _confirm(self, image_bgr: NDArray[np.uint8], found: Detections) -> Detections:
+        """The same faces, in the pixels of the whole image, with the scores that count."""
+        return found
 
 
 class LibFaceDetection(ReducingDetector):

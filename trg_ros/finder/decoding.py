@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from trg_ros.finder.config import CENTER, HEAT, LOG_SIDE, POINTS, STRIDE
 #: within this part of the stronger one's half side, are one face.
 _SAME_OVERLAP, _SAME_CENTER = 0.35, 0.35
 _MOST = 200
+#: Nobody is surer than that, logit.
+_SURE = 7.0
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,41 @@ def decode(output: NDArray[np.float32], min_score: float) -> FoundFaces:
     rows, columns = np.nonzero((logit >= np.max(shifts, axis=0)) & (logit >= threshold))
     order = np.argsort(-logit[rows, columns], kind="stable")[:_MOST]
     rows, columns = rows[order], columns[order]
+    center, side, points = _faces_at(output, rows, columns)
+    kept = _distinct(center, side[:, 0])
+    boxes = np.concatenate([center - side / 2, center + side / 2], axis=1)
+    scores = 1 / (1 + np.exp(-logit[rows, columns]))
+    return FoundFaces(boxes[kept], scores[kept].astype(np.float32), points[kept])
+
+
+def heat_of(output: NDArray[np.float32], box: NDArray[Any]) -> float:
+    """How sure one map (14, H, W) is of a face in a box (4,) LTRB px: the largest logit of the cells that
+    mean about this box."""
+    rows, columns = (grid.ravel() for grid in np.indices(output.shape[1:]))
+    center, side, _ = _faces_at(output, rows, columns)
+    boxes = np.concatenate([center - side / 2, center + side / 2], axis=1)
+    meant = overlaps(box[None], boxes)[0] >= _SAME_OVERLAP
+    return float(output[HEAT].ravel()[meant].max(initial=-_SURE))
+
+
+def overlaps(boxes: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+    """(N, M) intersection over union of boxes (N, 4) and (M, 4) LTRB."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    inner = np.clip(high - low, 0, None).prod(axis=-1)
+    areas = [np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (boxes, others)]
+    return inner / np.maximum(areas[0][:, None] + areas[1][None] - inner, 1e-9)
+
+
+def _faces_at(
+    output: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """What N cells mean: centres (N, 2), sides (N, 1) and points (N, 5, 2), px."""
     values = output[:, rows, columns].astype(np.float32)
     cell = np.stack([columns, rows], axis=1).astype(np.float32) * STRIDE + (STRIDE - 1) / 2
     side = STRIDE * np.exp(np.clip(values[LOG_SIDE], -3, 8))[:, None]
-    center = cell + side * values[CENTER].T
     points = cell[:, None] + side[:, None] * values[POINTS].T.reshape(-1, 5, 2)
-    kept = _distinct(center, side[:, 0])
-    boxes = np.concatenate([center - side / 2, center + side / 2], axis=1)
-    scores = 1 / (1 + np.exp(-values[HEAT]))
-    return FoundFaces(boxes[kept], scores[kept].astype(np.float32), points[kept])
+    return cell + side * values[CENTER].T, side, points
 
 
 def _distinct(center: NDArray[np.float32], side: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from trg_ros.detection import FaceDetector, LibFaceDetection
 from trg_ros.errors import DetectorError
+from trg_ros.finder.decoding import overlaps
 from trg_ros.finder.detector import TRGFinder
 from trg_ros.finder.scenes import SceneComposer, SceneSettings, read_photos
 from trg_ros.finder.training import open_heads
@@ -33,15 +34,6 @@ _FACE_FREE = (
     "horse", "hubble_deep_field", "immunohistochemistry", "retina", "cell", "colorwheel", "logo",
     "microaneurysms",
 )  # fmt: skip
-
-
-def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N, M) intersection over union of boxes (N, 4) and (M, 4) LTRB."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    inner = np.clip(high - low, 0, None).prod(axis=-1)
-    areas = [np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (boxes, others)]
-    return inner / np.maximum(areas[0][:, None] + areas[1][None] - inner, 1e-9)
 
 
 def found_and_wrong(
