@@ -16,6 +16,8 @@ from trg_ros.errors import InputError
 _SURROUNDINGS = 1.6
 #: Side of that part in the image, over the image's height, at most.
 _LARGEST_CELL = 0.6
+#: In pixels, at least, if all are side by side: below a nearer head a tracker looks for nobody.
+_LEAST_IN_A_ROW = 120
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,11 @@ def make_scene(photo_bgr: NDArray[np.uint8], face_box: NDArray, faces: int, size
 
 
 def _cell_side(faces: int, width: int, height: int) -> int:
-    """Side of the largest squares that fit ``faces`` times; a single face doesn't fill the image either."""
+    """Side of the largest squares that fit ``faces`` times, if they can in one row; a single face doesn't
+    fill the image either."""
     side = round(_LARGEST_CELL * height)
+    if faces and width // faces >= _LEAST_IN_A_ROW:
+        return min(side, width // faces)
     while (width // side) * (height // side) < faces:
         side -= 1
     return side

@@ -17,7 +17,8 @@ def tracked_frame(estimator: HeadPoseEstimator, scene: Scene) -> Callable[[], An
     """One call: the next image of a still scene through the tracker, without a detection: virtual cameras
     that face the heads, crops, network, poses.
 
-    Where the weights don't hold all faces (random ones): estimation with the known boxes.
+    Where not all faces are held (random weights; rows of heads below each other, of which a tracker takes the
+    lower ones for hidden): estimation with the known boxes, in one look like the tracker's.
     """
     faces = len(scene.boxes)
     tracker = HeadTracker(estimator, max_faces=max(1, faces), min_score=0.0)
@@ -30,4 +31,6 @@ def tracked_frame(estimator: HeadPoseEstimator, scene: Scene) -> Callable[[], An
 
     if all(len(track()) == faces for _ in range(_SETTLE)):
         return track
-    return lambda: estimator.estimate(scene.image_bgr, scene.camera, boxes=scene.boxes, refine=0)
+    return lambda: estimator.estimate(
+        scene.image_bgr, scene.camera, boxes=scene.boxes, refine=0, mirror=False
+    )
