@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trg_ros.camera import CameraModel
     from trg_ros.camera_yaml import load_camera_yaml
-    from trg_ros.detection import Detections, FaceDetector, make_detector
+    from trg_ros.detection import Detections, FaceDetector, make_detector, trg_boxes_from_face_boxes
     from trg_ros.errors import (
         CameraError,
         CheckpointError,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trg_ros.estimator import HeadPoseEstimator
     from trg_ros.filtering import PoseSmoother
     from trg_ros.heads import HeadPose
+    from trg_ros.intrinsics import Intrinsics
     from trg_ros.photo import read_photo
     from trg_ros.sources import open_source
     from trg_ros.tracking import HeadTracker, TrackedHead
@@ -49,6 +50,7 @@ __all__ = [
     "HeadPoseEstimator",
     "HeadTracker",
     "InputError",
+    "Intrinsics",
     "PoseSmoother",
     "TrackedHead",
     "TrgRosError",
@@ -57,16 +59,18 @@ __all__ = [
     "make_detector",
     "open_source",
     "read_photo",
+    "trg_boxes_from_face_boxes",
 ]
 
 _MODULES = {
     "camera": ["CameraModel"],
     "camera_yaml": ["load_camera_yaml"],
-    "detection": ["Detections", "FaceDetector", "make_detector"],
+    "detection": ["Detections", "FaceDetector", "make_detector", "trg_boxes_from_face_boxes"],
     "errors": [name for name in __all__ if name.endswith("Error")],
     "estimator": ["HeadPoseEstimator"],
     "filtering": ["PoseSmoother"],
     "heads": ["HeadPose"],
+    "intrinsics": ["Intrinsics"],
     "photo": ["read_photo"],
     "sources": ["open_source"],
     "tracking": ["HeadTracker", "TrackedHead"],

@@ -44,7 +44,7 @@ __all__ = ["HeadPose", "HeadPoseEstimator"]
 
 
 class HeadPoseEstimator:
-    """Estimates every head in an image at once; see :meth:`load`.
+    """Estimates every head in an image at once; see :meth:`load`. On a CPU several threads may share it.
 
     ``forward_passes`` counts how often the network ran (once per batch of faces).
     """
