@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from trg_ros.errors import InputError
+from trg_ros.finder.backdrops import read_photos
 from trg_ros.finder.config import FinderConfig
 from trg_ros.finder.network import FinderNetwork
 from trg_ros.finder.scenes import (
@@ -16,7 +17,6 @@ from trg_ros.finder.scenes import (
     SceneSettings,
     box_of,
     five_points,
-    read_photos,
 )
 from trg_ros.finder.training import FinderTraining, SceneStream, train, varied
 from trg_ros.synthetic.dataset import RenderedDataset, write_shard

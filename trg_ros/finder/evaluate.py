@@ -21,9 +21,10 @@ import numpy as np
 
 from trg_ros.detection import FaceDetector, LibFaceDetection
 from trg_ros.errors import DetectorError
+from trg_ros.finder.backdrops import read_photos
 from trg_ros.finder.decoding import overlaps
 from trg_ros.finder.detector import TRGFinder
-from trg_ros.finder.scenes import SceneComposer, SceneSettings, read_photos
+from trg_ros.finder.scenes import SceneComposer, SceneSettings
 from trg_ros.finder.training import open_heads
 
 _OVERLAP = 0.4

@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from trg_ros.errors import InputError
+from trg_ros.finder.backdrops import Backdrops
 from trg_ros.finder.decoys import decoys
 from trg_ros.finder.develop import develop
 from trg_ros.finder.layers import (
@@ -21,12 +20,10 @@ from trg_ros.finder.layers import (
     mirrored,
     paint_body,
     paint_picture,
-    paint_shape,
     paint_thing,
     picture_map,
     without_face,
 )
-from trg_ros.synthetic.backgrounds import procedural_patches
 from trg_ros.synthetic.dataset import RenderedDataset
 
 #: TRG boxes with a smaller side (px) are too small to be asked for, or to be wrong about.
@@ -73,22 +70,6 @@ def box_of(points68: np.ndarray) -> np.ndarray:
     """TRG box (3,) centre x, y, side, px, of the 68 points (68, 2)."""
     low, high = points68.min(axis=0), points68.max(axis=0)
     return np.array([*(low + high) / 2, 1.5 * (high - low).max()])
-
-
-def read_photos(folder: Path | str, longest: int = 900) -> list[np.ndarray]:
-    """All pictures of a folder as RGB, reduced.
-
-    :raises InputError: when there are none.
-    """
-    pictures = [cv2.imread(str(path)) for path in sorted(Path(folder).iterdir()) if path.is_file()]
-    photos = [picture[..., ::-1] for picture in pictures if picture is not None]
-    if not photos:
-        raise InputError(f"no readable picture in {folder}: give a folder of photographs without people")
-    scales = [min(1.0, longest / max(photo.shape[:2])) for photo in photos]
-    return [
-        cv2.resize(np.ascontiguousarray(photo), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        for photo, scale in zip(photos, scales, strict=True)
-    ]
 
 
 class _People:
@@ -147,14 +128,13 @@ class SceneComposer:
         self._datasets = [dataset for dataset, _ in datasets]
         shares = np.array([share for _, share in datasets])
         self._shares = shares / shares.sum()
-        self._photos = list(photos)
-        self._textures = procedural_patches(textures, 160, seed=5)
-        self._decoys = decoys(things, list(self._textures), seed=6)
+        self._backdrops = Backdrops(photos, textures)
+        self._decoys = decoys(things, self._backdrops.invented, seed=6)
 
     def scene(self, seed: int, number: int) -> FinderScene:
         """Scene ``number`` of a seed."""
         rng = np.random.default_rng([seed, number])
-        image = self._background(rng)
+        image = self._backdrops.image(self.settings.width, self.settings.height, rng)
         far = int(rng.integers(0, 9))
         for k in range(far):
             self._paint_distractor(image, rng)
@@ -175,45 +155,6 @@ class SceneComposer:
         limits = [self.settings.width - 1, self.settings.height - 1]
         wanted &= (boxes[:, :2] == np.clip(boxes[:, :2], 0, limits)).all(axis=1)
         return FinderScene(image, boxes, points, wanted)
-
-    def _texture(self, rng: np.random.Generator) -> np.ndarray:
-        """A random part of a photo or an invented picture, not larger than 160 px."""
-        if self._photos and rng.random() < 0.5:
-            photo = self._photos[rng.integers(len(self._photos))]
-            side = int(rng.integers(40, min(photo.shape[:2])))
-            top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
-            step = max(1, side // 160)
-            return photo[top : top + side : step, left : left + side : step]
-        return self._textures[rng.integers(len(self._textures))]
-
-    def _background(self, rng: np.random.Generator) -> np.ndarray:
-        """A part of a photo or an invented picture, sometimes with walls and furniture of others."""
-        width, height = self.settings.width, self.settings.height
-        if self._photos and rng.random() < 0.6:
-            source = self._photos[rng.integers(len(self._photos))]
-        else:
-            source = self._textures[rng.integers(len(self._textures))]
-        part = rng.uniform(0.3, 1.0)
-        rows, columns = (max(2, int(length * part)) for length in source.shape[:2])
-        top, left = (
-            int(rng.integers(0, length - taken + 1))
-            for length, taken in zip(source.shape[:2], (rows, columns), strict=True)
-        )
-        window = source[top : top + rows, left : left + columns]
-        mode = cv2.INTER_AREA if rows > height else cv2.INTER_LINEAR
-        image = cv2.resize(window, (width, height), interpolation=mode)
-        if rng.random() < 0.5:
-            image = image[:, ::-1]
-        dark = rng.random() < 0.15
-        gain = rng.uniform(0.05, 0.35) if dark else rng.uniform(0.35, 1.15)
-        image = cv2.convertScaleAbs(np.ascontiguousarray(image), alpha=gain)
-        for _ in range(int(rng.integers(0, 7)) if rng.random() < 0.6 else 0):
-            low = rng.uniform([-0.3 * width, -0.3 * height], [width, height])
-            high = low + rng.uniform(0.05, 0.8, 2) * [width, height]
-            corners = np.array([low, [high[0], low[1]], high, [low[0], high[1]]])
-            corners += rng.normal(size=(4, 2)) * 0.04 * height
-            paint_shape(image, corners, self._texture(rng), soft=float(rng.choice([0, 1, 4])))
-        return image
 
     def _sides(self, rng: np.random.Generator) -> np.ndarray:
         """Box sides of the people to paint, far (small) ones first."""
@@ -260,7 +201,7 @@ class SceneComposer:
         with people.painted_over():
             if rng.random() < 0.7:
                 lean = 0.4 * roll + rng.normal() * 0.08
-                paint_body(image, points68[8], side, lean, self._texture(rng), rng)
+                paint_body(image, points68[8], side, lean, self._backdrops.texture(rng), rng)
             paint_picture(image, head.picture, place, gain)
         if head.angle < FIRST_BACK:
             people.add(points68, head.angle)
@@ -280,11 +221,11 @@ class SceneComposer:
         elif kind < 0.62:
             head = without_face(self._head(rng), rng)
             if rng.random() < 0.5:
-                paint_body(image, center + [0, 0.35 * size], size, 0.0, self._texture(rng), rng)
+                paint_body(image, center + [0, 0.35 * size], size, 0.0, self._backdrops.texture(rng), rng)
             place = head_map(head, center, size, _draw_turn(rng))
             paint_picture(image, head.picture, place, rng.uniform(0.55, 1.15) * np.ones(3))
         else:
-            paint_thing(image, center, size, self._texture(rng), rng)
+            paint_thing(image, center, size, self._backdrops.texture(rng), rng)
 
     def _paint_occluder(self, image: np.ndarray, people: _People, rng: np.random.Generator) -> None:
         """Something in front of a face, more often at its edge than on it."""
@@ -296,7 +237,7 @@ class SceneComposer:
         if rng.random() < 0.3:
             self._paint_decoy(image, center, box[2] * rng.uniform(0.4, 1.2), rng)
         else:
-            paint_thing(image, center, box[2] * rng.uniform(0.2, 0.9), self._texture(rng), rng)
+            paint_thing(image, center, box[2] * rng.uniform(0.2, 0.9), self._backdrops.texture(rng), rng)
 
     def _paint_decoy(
         self, image: np.ndarray, center: np.ndarray, size: float, rng: np.random.Generator

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from trg_ros.finder.backdrops import read_photos
 from trg_ros.finder.network import FinderNetwork
 from trg_ros.finder.scenes import (
     SMALLEST_SIDE,
     FinderScene,
     SceneComposer,
     SceneSettings,
-    read_photos,
 )
 from trg_ros.finder.targets import FinderTargets, finder_loss, make_targets
 from trg_ros.synthetic.dataset import RenderedDataset
