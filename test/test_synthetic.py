@@ -148,6 +148,23 @@ def test_generating_writes_a_data_set_once(face_model: Path, tmp_path: Path) -> 
     assert sheet.shape == (5 * 160, 8 * 160, 3) and sheet[:160, : 6 * 160].std() > 10
     with pytest.raises(InputError, match="multiple of 500"):
         generate(face_model, tmp_path, seed=2, count=6, first=3)
+    with pytest.raises(InputError, match=r"0 processes \(--processes\)"):
+        generate(face_model, tmp_path, seed=2, count=6, processes=0)
+
+
+def test_several_processes_render_what_one_does(
+    face_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trg_ros.synthetic.generate.SHARD", 3)  # workers are told what to render
+    settings = RenderSettings(crop_side=48, supersampling=1)
+    for processes in (1, 2):
+        generate(
+            face_model, tmp_path / str(processes), seed=2, count=5, settings=settings, processes=processes
+        )
+    alone, together = (RenderedDataset(tmp_path / str(processes)) for processes in (1, 2))
+    assert together.shard_count == 2 and len(together) == 5
+    everything = np.arange(5)
+    assert np.array_equal(alone.gather(everything).images, together.gather(everything).images)
 
 
 def test_a_wrong_face_model_is_named(tmp_path: Path) -> None:

@@ -14,12 +14,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--first", type=int, default=0, metavar="I", help="number of the first head (default 0)"
     )
+    parser.add_argument(
+        "--device", default="cpu", help="what paints: cpu, cuda, cuda:N or auto (%(default)s)"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="P", help="processes that render (default 1)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     from trg_ros.synthetic.generate import contact_sheet, generate
 
     out = Path(args.out)
-    generate(args.face_model, out, args.seed, args.n, args.first)
+    generate(
+        args.face_model, out, args.seed, args.n, args.first, device=args.device, processes=args.processes
+    )
     print(contact_sheet(out))
     return 0

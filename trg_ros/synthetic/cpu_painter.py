@@ -9,11 +9,8 @@ from trg_ros.synthetic import raster
 from trg_ros.synthetic.baked import HAIR_CENTER, Baked
 from trg_ros.synthetic.face_model import FACE_END, FaceModel
 from trg_ros.synthetic.hair import SHELL_TRIANGLES
-from trg_ros.synthetic.plan import LUMINANCE, HeadPlan
-
-MIN_LENS_OPACITY = 0.02  # below, no lens is drawn
-HAIR_OPENNESS = 0.75
-MIN_FACE_LUMINANCE = 1e-4
+from trg_ros.synthetic.plan import HeadPlan
+from trg_ros.synthetic.shading import HAIR_OPENNESS, LUMINANCE, MIN_FACE_LUMINANCE, specular_gain
 
 
 class _Scene:
@@ -120,18 +117,7 @@ class CpuPainter:
         scene.add(pixels, glasses.colors * face_light * plan.frame_light, glasses.frame)
         lens = np.tile(glasses.lens_color * face_light * plan.lens_light, (len(pixels), 1))
         first = scene.add(pixels, lens, np.zeros((0, 3), np.int32))
-        if glasses.lens_opacity <= MIN_LENS_OPACITY:
-            return None
-        return glasses.lenses + first, min(glasses.lens_opacity, 0.999)
-
-
-def specular_gain(model: FaceModel) -> np.ndarray:
-    """(V,) float32: what is inside the head is dull, eyeballs are wet."""
-    gain = np.ones(len(model.neutral), np.float32)
-    eyeballs = slice(model.regions["sclera_left"].start, model.regions["iris_right"].stop)
-    gain[FACE_END : eyeballs.start] = 0.3
-    gain[eyeballs] = 2.5
-    return gain
+        return (glasses.lenses + first, plan.lens_opacity) if plan.lens_opacity else None
 
 
 def _finish(image: np.ndarray, coverage: np.ndarray, exposure: float, side: int) -> np.ndarray:

@@ -1,6 +1,13 @@
 """Making a rendered data set, shard by shard, and a contact sheet of it."""
 
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,26 +27,60 @@ def generate(
     count: int,
     first: int = 0,
     settings: RenderSettings | None = None,
+    device: str = "cpu",
+    processes: int = 1,
 ) -> None:
     """Render heads first..first+count-1 of a seed; shards that are complete already are left alone.
 
+    :param device: what paints, see :class:`HeadRenderer`. :param processes: how many draw and paint.
     :raises InputError: when the counts make no sense or the face model can't be read.
+    :raises DeviceError: for a GPU that isn't there or can't be used.
     """
-    if count < 1 or first < 0 or first % SHARD:
+    if count < 1:
+        raise InputError(f"{count} heads (-n) to render: it must be at least 1")
+    if first < 0 or first % SHARD:
         raise InputError(
-            f"need a count of at least 1 and a first head that is a multiple of {SHARD}, not {count}, {first}"
+            f"number of the first head (--first) is {first}: it must be a multiple of {SHARD}, a shard's size"
         )
-    renderer = HeadRenderer(face_model, settings)
+    if processes < 1:
+        raise InputError(f"{processes} processes (--processes) to render: it must be at least 1")
+    starts = range(first, first + count, SHARD)
+    missing = [start for start in starts if not (root / f"shard_{start:08d}").exists()]
+    sizes = [min(SHARD, first + count - start) for start in missing]
+    _renderer(face_model, settings, device)  # tells what is wrong with them before anything is written
     root.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=count, unit="head", desc=f"rendering into {root}") as progress:
-        for start in range(first, first + count, SHARD):
-            size = min(SHARD, first + count - start)
-            if not (root / f"shard_{start:08d}").exists():
-                _render_shard(renderer, root, seed, start, size)
+    work = partial(_render_shard, face_model, settings, device, root, seed)
+    with (
+        tqdm(total=count, initial=count - sum(sizes), unit="head", desc=f"rendering into {root}") as progress,
+        _workers(min(processes, len(missing))) as run,
+    ):
+        for size in run(work, missing, sizes):
             progress.update(size)
 
 
-def _render_shard(renderer: HeadRenderer, root: Path, seed: int, start: int, size: int) -> None:
+@contextmanager
+def _workers(processes: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A ``map`` over so many processes, each with one thread for its matrix products."""
+    if processes <= 1:
+        yield map
+        return
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield pool.map
+
+
+@lru_cache(maxsize=1)
+def _renderer(face_model: Path | str, settings: RenderSettings | None, device: str) -> HeadRenderer:
+    return HeadRenderer(face_model, settings, device)
+
+
+def _render_shard(
+    face_model: Path | str, settings: RenderSettings | None, device: str, root: Path, seed: int,
+    start: int, size: int,
+) -> int:  # fmt: skip
+    """Returns the number of heads."""
+    renderer = _renderer(face_model, settings, device)
     heads = list(renderer.heads(seed, start, size))
     labels = {
         name: np.stack([getattr(head, name) for head in heads])
@@ -55,6 +96,7 @@ def _render_shard(renderer: HeadRenderer, root: Path, seed: int, start: int, siz
         seed=seed,
         attribute_names=list(ATTRIBUTES),
     )
+    return size
 
 
 def contact_sheet(root: Path, columns: int = 8, rows: int = 5, side: int = 160) -> Path:

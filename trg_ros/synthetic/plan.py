@@ -15,8 +15,9 @@ from trg_ros.synthetic.glasses import Glasses, draw_glasses
 from trg_ros.synthetic.hair import Shell, draw_shell
 from trg_ros.synthetic.lighting import Lighting, draw_lighting
 from trg_ros.synthetic.person import Placement, rotation_from_angles
+from trg_ros.synthetic.shading import LUMINANCE
 
-LUMINANCE = np.array([0.3, 0.6, 0.1])  # of linear RGB
+MIN_LENS_OPACITY, MAX_LENS_OPACITY = 0.02, 0.999
 _NECK_PIVOT = np.array([0.0, -7.0, -1.0])
 _OPENING = (
     "jawOpen", "mouthFunnel", "mouthSmile_L", "mouthUpperUp_L", "mouthLowerDown_L", "mouthStretch_L",
@@ -73,6 +74,13 @@ class HeadPlan:
     lens_light: float
     eyelash_opacity: float
     exposure_target: float
+
+    @property
+    def lens_opacity(self) -> float:
+        """0..1; 0 when no lens is drawn."""
+        if self.glasses is None or self.glasses.lens_opacity <= MIN_LENS_OPACITY:
+            return 0.0
+        return min(self.glasses.lens_opacity, MAX_LENS_OPACITY)
 
 
 class Planner:

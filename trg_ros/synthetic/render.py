@@ -65,6 +65,7 @@ class HeadRenderer:
         self, face_model: Path | str, settings: RenderSettings | None = None, device: str = "cpu"
     ) -> None:
         self.settings = settings or RenderSettings()
+        device = _existing(device)
         self.model = FaceModel.load(face_model)
         self.baked: Baked = load_baked(self.model)
         self.landmark_set: LandmarkSet = default_landmark_set()
@@ -139,19 +140,23 @@ class _DrawnHead:
         )
 
 
-def _painter(model: FaceModel, baked: Baked, device: str) -> Painter:
+def _existing(device: str) -> str:
+    """Either "cpu" or "cuda:N"; nothing about GPUs is imported for the CPU."""
     if device == "cpu":
-        return CpuPainter(model, baked)
+        return device
     from trg_ros.backends.selection import resolve_device
 
-    name = resolve_device(device)
-    if name == "cpu":
+    return resolve_device(device)
+
+
+def _painter(model: FaceModel, baked: Baked, device: str) -> Painter:
+    if device == "cpu":
         return CpuPainter(model, baked)
     import torch
 
     from trg_ros.synthetic.cuda_painter import CudaPainter
 
-    return CudaPainter(model, baked, torch.device(name))
+    return CudaPainter(model, baked, torch.device(device))
 
 
 def _box_of(landmarks68_camera: np.ndarray) -> np.ndarray:
