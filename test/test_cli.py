@@ -99,7 +99,11 @@ def test_help_lists_the_commands_and_does_not_import_torch():
     done = run_program("--help")
     assert done.returncode == 0 and done.stderr == ""
     assert all(f"    {name} " in done.stdout or f"    {name}\n" in done.stdout for name in cli._COMMANDS)
-    check = "import sys; from trg_ros import cli; cli._parser(['run']); print('torch' in sys.modules)"
+    check = (
+        "import sys; from trg_ros import cli\n"
+        "for name in cli._COMMANDS: cli._parser([name])\n"
+        "print('torch' in sys.modules)"
+    )
     assert run_python("-c", check).stdout == "False\n"
 
 

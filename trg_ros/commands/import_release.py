@@ -2,8 +2,6 @@
 
 import argparse
 
-from trg_ros.release_import import import_release
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("state_dict", metavar="STATE_DICT", help="the release's state_dict.bin")
@@ -12,6 +10,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    from trg_ros.release_import import import_release  # needs torch
+
     path = import_release(args.state_dict, args.assets, args.out)
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0
