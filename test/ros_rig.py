@@ -10,6 +10,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
 from ros_harness import Robot, SpinningThread
+from trg_ros.msg import HeadPoseArray
 
 from trg_ros.ros.node import HeadPoseNode
 
@@ -49,6 +50,12 @@ class Rig:
         """How often the network ran."""
         assert self.node.estimator is not None
         return self.node.estimator.forward_passes
+
+    def faces(self, heads: int = 1) -> list[HeadPoseArray]:
+        """What is heard on ~/faces from now on; images are sent until so many heads are in one."""
+        faces = self.robot.listen("headpose/faces", HeadPoseArray)
+        assert self.robot.spin_until(lambda: faces and len(faces[-1].heads) >= heads, sending=True)
+        return faces
 
     def count(self, name: str) -> int:
         """A counter of the node's statistics."""

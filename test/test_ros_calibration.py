@@ -38,9 +38,7 @@ def test_without_calibration_there_are_no_poses_and_a_fix_is_named(stand_in: Pat
 
 @pytest.mark.fault("`K` of zeros, or of another image size", "no poses until a usable one comes")
 def test_k_of_zeros_another_size_and_recovery(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces, sending=True)
+    robot, faces = rig.robot, rig.faces()
     good = robot.camera
     for info, text in (
         (camera_info(width=320, height=240, k=[0.0] * 9), "zeros"),
@@ -67,9 +65,7 @@ def leftmost_depth(message: HeadPoseArray) -> float:
     "followed with the next image; filters start afresh",
 )
 def test_a_camera_that_zooms_and_changes_size_is_followed(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces and len(faces[-1].heads) == 2, sending=True)
+    robot, faces = rig.robot, rig.faces(heads=2)
     depth = leftmost_depth(faces[-1])
     robot.camera = type(CAMERA).pinhole(2 * CAMERA.fx, 2 * CAMERA.fy, CAMERA.cx, CAMERA.cy, 320, 240)
     assert leftmost_depth(ask(robot, faces)) == pytest.approx(2 * depth, rel=0.15)
@@ -86,9 +82,7 @@ def test_a_camera_that_zooms_and_changes_size_is_followed(rig: Rig) -> None:
     "the last one holds; with `camera_info_timeout` poses stop, the topic is named",
 )
 def test_a_calibration_that_stops_coming(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+    robot, faces = rig.robot, rig.faces()
     robot.camera = None
     robot.spin(0.5)
     assert ask(robot, faces).heads, "no timeout: it holds"

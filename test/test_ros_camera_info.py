@@ -12,12 +12,7 @@ pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ros_bad_inputs import (
-    BAD_CAMERA_INFOS,
-    BadInput,
-    assert_complains,
-    camera_info,
-)
+from ros_bad_inputs import BAD_CAMERA_INFOS, BadInput, assert_complains, camera_info
 
 from trg_ros.camera import CameraModel
 from trg_ros.errors import CameraError

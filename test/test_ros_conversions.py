@@ -15,9 +15,7 @@ pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ros_bad_inputs import (
-    compressed,
-)
+from ros_bad_inputs import compressed
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 

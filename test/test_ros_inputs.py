@@ -58,8 +58,7 @@ def test_the_subscriptions_follow_the_publishers_qos(stand_in: Path) -> None:
         robot.publish_info(camera_info(width=320, height=240, k=CAMERA.K.ravel().tolist()))
         robot.spin(0.3)
         robot.camera = None
-        faces = robot.listen("headpose/faces", HeadPoseArray)
-        assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+        faces = rig.faces()
         assert not faces[-1].intrinsics_assumed
 
 
@@ -117,9 +116,7 @@ def test_the_images_frame_is_used_and_none_means_no_tf(rig: Rig) -> None:
 
 @pytest.mark.fault("image encoding changes mid-stream", "followed with the next image")
 def test_an_encoding_that_changes_is_followed(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+    robot, faces = rig.robot, rig.faces()
     identity = faces[-1].heads[0].id
     refused = rig.count("refused")
     for encoding, size in (("mono8", 1), ("rgba8", 4), ("bayer_rggb8", 1), ("mono16", 2)):
@@ -141,9 +138,7 @@ def test_an_encoding_that_changes_is_followed(rig: Rig) -> None:
 
 @pytest.mark.fault("damaged images and calibrations", "refused and counted, the next good one is processed")
 def test_the_node_outlives_every_bad_message(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces, sending=True)
+    robot, faces = rig.robot, rig.faces()
     failed, refused = rig.count("failed"), rig.count("refused")
     robot.spin(0.2)
     for sent, bad in enumerate(BAD_IMAGES, start=1):
@@ -163,9 +158,7 @@ def test_the_node_outlives_every_bad_message(rig: Rig) -> None:
 
 @pytest.mark.fault("100 faces at once", "the best `max_faces`, no error")
 def test_a_hundred_faces_are_too_many_and_do_no_harm(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces, sending=True)
+    robot, faces = rig.robot, rig.faces()
     failed = rig.count("failed")
     corners = [(32.0 * (i % 10), 24.0 * (i // 10)) for i in range(100)]
     robot.boxes = [(x, y, x + 28.0, y + 22.0) for x, y in corners]
@@ -178,9 +171,7 @@ def test_a_hundred_faces_are_too_many_and_do_no_harm(rig: Rig) -> None:
 
 @pytest.mark.fault("boxes without area or with NaN", "refused with the reason")
 def test_bad_boxes_are_refused(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces, sending=True)
+    robot, faces = rig.robot, rig.faces()
     robot.boxes = [(10.0, 10.0, 5.0, 5.0)]
     assert rig.diagnostics_say("left < right")
     robot.boxes = BOXES

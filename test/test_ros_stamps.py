@@ -18,9 +18,7 @@ from trg_ros.msg import HeadPoseArray
 
 @pytest.mark.fault("repeated stamps", "processed once")
 def test_a_repeated_image_is_skipped(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces, sending=True)
+    robot, faces = rig.robot, rig.faces()
     header = ask(robot, faces).header
     robot.spin(0.2)
     before, repeated = rig.passes, rig.count("repeated")
@@ -33,9 +31,7 @@ def test_a_repeated_image_is_skipped(rig: Rig) -> None:
 
 @pytest.mark.fault("time jumps back (looped bag)", "tracks and filters start afresh")
 def test_time_that_jumps_back_starts_afresh(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+    robot, faces = rig.robot, rig.faces()
     identity, resets = faces[-1].heads[0].id, rig.count("resets")
     robot.stamp_ns -= 60_000_000_000
     assert ask(robot, faces).heads[0].id != identity
@@ -44,9 +40,7 @@ def test_time_that_jumps_back_starts_afresh(rig: Rig) -> None:
 
 @pytest.mark.fault("one stamp 10 s ahead", "answered, and so are those that follow; tracks start afresh")
 def test_a_stamp_ten_seconds_ahead_is_no_trap(rig: Rig) -> None:
-    robot = rig.robot
-    faces = robot.listen("headpose/faces", HeadPoseArray)
-    assert robot.spin_until(lambda: faces and faces[-1].heads, sending=True)
+    robot, faces = rig.robot, rig.faces()
     resets = rig.count("resets")
     robot.stamp_ns += 10_000_000_000
     assert ask(robot, faces).heads
