@@ -171,7 +171,7 @@ def test_nothing_translucent_is_drawn_outside_its_bounds(kernels: Kernels, devic
     )  # fmt: skip
     expected = torch.zeros(20, 20)
     expected[5:20, 4:10] = 0.5
-    assert torch.equal(image[0].cpu(), expected.expand(4, 20, 20))
+    torch.testing.assert_close(image[0].cpu(), expected.expand(4, 20, 20))
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
