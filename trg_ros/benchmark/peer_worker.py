@@ -47,7 +47,54 @@ def three_ddfa(location, image_bgr, box):
     return call, "checkout"
 
 
-KINDS = {"mediapipe": mediapipe_mesh, "3ddfa": three_ddfa}
+def trg_release(location, image_bgr, box):
+    """The paper's release (TRG-Release) in eager torch from a checkout: crop and network for a known box.
+
+    Its weights are used if they lie where its demo wants them; without them it takes as long.
+    """
+    import cv2
+    import numpy
+    import torch
+    from torch.utils import model_zoo
+
+    sys.path.insert(0, location)
+    os.chdir(location)
+    model_zoo.load_url = lambda *_, **__: {}  # it would download a backbone that its weights replace
+    from models.trg_model import load_trg
+    from models.trg_model.core.cfgs import parse_args
+    from util.pkl import read_pkl
+
+    start = read_pkl("data/init_vtx_cam.pkl")
+    config = parse_args("models/trg_model/configs/trg_face_config.yaml")
+    model = load_trg(config, start["t_vtx_1220"], start["R_t"]).eval()
+    weights = Path("checkpoint/trg_240717/checkpoint-30/state_dict.bin")
+    if weights.is_file():
+        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    height, width = image_bgr.shape[:2]
+    focal = float(max(height, width))
+    left, top, right, bottom = map(float, box)
+    size, scale = 192, 191 / (right - left)
+    to_crop = numpy.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
+    row = [left, top, right, bottom, focal, height, width]
+    # Its matrices stand on their heads: points are rows.
+    intrinsics = numpy.zeros((4, 3), numpy.float32)
+    intrinsics[0, 0] = intrinsics[1, 1] = scale * focal
+    intrinsics[2] = scale * (width / 2 - left), scale * (height / 2 - top), 1
+    mean, deviation = (
+        torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+
+    @torch.inference_mode()
+    def call():
+        crop = cv2.warpAffine(image_bgr, to_crop, (size, size))[:, :, ::-1].copy()
+        pixels = (torch.from_numpy(crop).permute(2, 0, 1).float() / 255 - mean) / deviation
+        answers, _ = model(pixels[None], torch.from_numpy(intrinsics)[None], torch.tensor([row]))
+        return answers["output"][-1]["pred_R_t"]
+
+    return call, "checkout" if weights.is_file() else "checkout, random weights"
+
+
+KINDS = {"mediapipe": mediapipe_mesh, "3ddfa": three_ddfa, "trg-release": trg_release}
 
 
 def main():

@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KIND=PATH",
-        help="also measure mediapipe=PYTHON (an interpreter that has it) or 3ddfa=CHECKOUT (3DDFA_V2)",
+        help="also measure mediapipe=PYTHON (an interpreter that has it), 3ddfa=CHECKOUT (3DDFA_V2) or "
+        "trg-release=CHECKOUT (the paper's release; needs yacs and torchgeometry, changed as it says)",
     )
     parser.add_argument("--no-paper", action="store_true", help="without the paper's architecture")
     parser.add_argument(
