@@ -18,6 +18,7 @@ VARIANTS = {
     "last map only": {"multi_scale": False},
     "two maps": {"iterations": 2, "deconv_widths": (12, 8)},
     "one map, three iterations": {"deconv_widths": (12,), "multi_scale": False},
+    "two maps, three iterations": {"deconv_widths": (12, 8)},
     "one point layer": {"point_feature_widths": (4,)},
     "four point layers": {"point_feature_widths": (8, 6, 4, 2)},
     "no point activation": {"point_activation": "none"},

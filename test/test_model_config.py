@@ -14,7 +14,7 @@ from trg_ros.model.topology import Topology
     ("changes", "named"),
     [
         ({"stem": "vgg"}, "stem"),
-        ({"iterations": 4}, "iterations"),
+        ({"iterations": 9}, "iterations"),
         ({"iterations": 0}, "iterations"),
         ({"iterations": True}, "iterations"),
         ({"backbone_widths": ()}, "backbone_widths"),
@@ -39,6 +39,11 @@ from trg_ros.model.topology import Topology
 def test_impossible_configurations_are_named(changes: dict, named: str) -> None:
     with pytest.raises(InputError, match=f"{named} "):
         small_config(**changes)
+
+
+def test_iterations_beyond_the_last_map_look_at_it_again() -> None:
+    config = small_config(deconv_widths=(12, 8), iterations=4, heatmap_level=0)
+    assert [config.map_level(iteration) for iteration in range(4)] == [0, 1, 1, 1]
 
 
 def test_configuration_round_trip() -> None:

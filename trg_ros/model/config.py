@@ -52,7 +52,8 @@ class TRGConfig:
     grid_size             the first iteration samples grid_size**2 points.
     hidden_width          of the regressor.
     iterations            refinements.
-    multi_scale           the t-th iteration looks at the t-th map; otherwise all look at the last.
+    multi_scale           the t-th iteration looks at the t-th map, the last one where there are fewer maps;
+                          otherwise all look at the last.
     point_activation      after the last point reduction.
     regressor_activation  after each hidden layer of the regressor.
     dropout               after each hidden layer of the regressor, in training.
@@ -124,10 +125,6 @@ class TRGConfig:
         if self.num_sampled > self.num_landmarks:
             raise _bad(self, "num_sampled", f"can't exceed num_landmarks ({self.num_landmarks})")
         levels = len(self.deconv_widths)
-        if self.multi_scale and self.iterations > levels:
-            raise _bad(
-                self, "iterations", f"needs as many deconv_widths when multi_scale is on (there are {levels})"
-            )
         if not _is_count(self.heatmap_level, -levels, levels - 1):
             raise _bad(self, "heatmap_level", f"must be an integer from {-levels} to {levels - 1}")
 
@@ -143,7 +140,8 @@ class TRGConfig:
 
     def map_level(self, iteration: int) -> int:
         """Index of the upsampled map that the iteration (0, 1, ...) samples."""
-        return iteration if self.multi_scale else len(self.deconv_widths) - 1
+        last = len(self.deconv_widths) - 1
+        return min(iteration, last) if self.multi_scale else last
 
     def num_points(self, iteration: int) -> int:
         """How many points the iteration samples."""

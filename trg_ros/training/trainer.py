@@ -22,6 +22,7 @@ from trg_ros.synthetic.dataset import RenderedDataset
 from trg_ros.synthetic.landmark_set import LandmarkSet, default_landmark_set
 from trg_ros.training.batches import BatchStream, Growth, load_backgrounds, to_tensors
 from trg_ros.training.config import OptimisationConfig, TrainingConfig
+from trg_ros.training.health import blind_iterations
 from trg_ros.training.helpers import GradientHelpers
 from trg_ros.training.progress import RunLog
 from trg_ros.training.state import WeightAverage, load_state, save_state
@@ -195,6 +196,8 @@ class Trainer:
         crops = self._held_out.crops(self.config.crop_size(max(0, self.step - 1)))
         model = self.average.model
         predicted = predict_poses(model, crops, self.config.optimisation.bfloat16)
+        for iteration in blind_iterations(model, crops):
+            _log.warning("iteration %d is blind: none of its point features is ever active", iteration + 1)
         return summarise(per_sample_errors(predicted, self._held_out.truth(crops)))
 
     def save(self) -> None:
