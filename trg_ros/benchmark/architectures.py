@@ -114,11 +114,13 @@ def plot_architectures(report: dict[str, Any], path: Path) -> bool:
         for row in known:
             style = "o" if row["name"] in front else "x"
             axes[1].plot(row["cpu_median_ms"], row["accuracy"], style, color="C0")
-            axes[1].annotate(row["name"], (row["cpu_median_ms"], row["accuracy"]), fontsize=7)
+            place = row["cpu_median_ms"], row["accuracy"]
+            axes[1].annotate(row["name"], place, (2, 5), textcoords="offset points", fontsize=7, rotation=30)
         line = [(row["cpu_median_ms"], row["accuracy"]) for row in known if row["name"] in front]
         axes[1].plot(*zip(*line, strict=True), "-", alpha=0.4)
         axes[1].set_xlabel("network, CPU ms, one face")
         axes[1].set_ylabel("error")
         axes[1].grid(True, alpha=0.3)
+        axes[1].margins(x=0.3, y=0.4)
     figure.savefig(path, dpi=110)
     return True
