@@ -1,48 +1,27 @@
-"""Every back end says what eager torch says; the cache of networks survives what happens to caches."""
+"""Every back end says what eager torch says, however many faces and threads there are."""
 
-import logging
-import os
-import shutil
-import subprocess
-import sys
 import threading
-import time
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from small_network import random_inputs, small_network
+from backend_cases import (
+    HALF_PRECISION,
+    arrays_of,
+    assert_agree,
+    checkpoint_of,
+    crops_and_boxes,
+    needs_openvino,
+)
+from small_network import small_network
 
-from trg_ros import backends
-from trg_ros.backends import make_backend, model_cache, openvino_backend, selection
-from trg_ros.backends.model_cache import ModelCache, default_cache_directory
+from trg_ros.backends import openvino_backend
 from trg_ros.backends.openvino_backend import OpenVINOBackend, openvino_installed
 from trg_ros.backends.protocol import joined
 from trg_ros.backends.torch_backend import TorchBackend
-from trg_ros.checkpoint import Checkpoint, CheckpointInfo, default_checkpoint_path, load_checkpoint
-from trg_ros.errors import CheckpointError, DeviceError
-from trg_ros.estimator import HeadPoseEstimator
-
-needs_openvino = pytest.mark.skipif(not openvino_installed(), reason="needs the package openvino")
-
-# What is allowed in half precision, in metres and radians; in single precision a thousandth of it.
-HALF_PRECISION = {"landmarks_head": 3e-4, "rotation": np.deg2rad(0.2), "translation": 1e-3}
-
-
-def checkpoint_of(model):
-    return Checkpoint(model.config, model.topology, CheckpointInfo(name="tiny"), model.state_dict())
-
-
-def crops_and_boxes(count, size=64):
-    """Smooth pictures in bytes, boxes: what a camera could have seen."""
-    coarse, box = random_inputs(count, 8)
-    crops = torch.nn.functional.interpolate(coarse * 60 + 110, (size, size), mode="bilinear").clamp(0, 255)
-    return crops.permute(0, 2, 3, 1).to(torch.uint8).numpy(), box.numpy()
-
-
-def arrays_of(result):
-    return {name: value for name, value in vars(result).items() if isinstance(value, np.ndarray)}
+from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
+from trg_ros.errors import CheckpointError
 
 
 def has_bf16():
@@ -56,12 +35,6 @@ def has_bf16():
 @pytest.fixture(scope="module")
 def tiny():
     return checkpoint_of(small_network(regressor_activation="relu"))
-
-
-def assert_agree(result, reference, part_of_bound):
-    for name, bound in HALF_PRECISION.items():
-        difference = np.abs(getattr(result, name) - getattr(reference, name)).max()
-        assert difference <= bound * part_of_bound, f"{name} differs by {difference}"
 
 
 @needs_openvino
@@ -197,151 +170,3 @@ def test_bf16_of_the_packaged_weights(astronaut_bgr):
     for name, bound in HALF_PRECISION.items():
         difference = np.abs(getattr(result, name) - getattr(reference, name)).reshape(len(windows), -1).max(1)
         assert 0 < np.median(difference) <= bound, f"{name} of most heads; the worst are off by more"
-
-
-@needs_openvino
-def test_auto_takes_openvino_on_the_cpu_and_says_so(tiny):
-    estimator = HeadPoseEstimator.load(tiny, device="cpu", detector=None, threads=1)
-    assert estimator.backend_name == "openvino fp32" and estimator.device == "cpu"
-
-
-def test_without_openvino(tiny, monkeypatch):
-    monkeypatch.setattr(selection, "openvino_installed", lambda: False)
-    assert make_backend(tiny, "cpu").name == "torch fp32"
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(DeviceError, match="pip install openvino"):
-        make_backend(tiny, "cpu", "openvino")
-
-
-def test_an_openvino_that_does_not_load_is_done_without(tiny, monkeypatch, caplog):
-    monkeypatch.setattr(selection, "openvino_installed", lambda: True)
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    with caplog.at_level(logging.WARNING, logger=backends.__name__):
-        assert make_backend(tiny, "cpu").name == "torch fp32"
-    assert "running in torch" in caplog.text
-
-
-@needs_openvino
-def test_openvino_sends_nothing_home(tmp_path):
-    """Its telemetry leaves a folder in the home directory before anything else."""
-    code = (
-        "import sys; from trg_ros.backends.openvino_backend import import_openvino; import_openvino();"
-        "assert not sys.modules.get('openvino_telemetry')"
-    )
-    environment = {**os.environ, "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=100)
-    assert not list(tmp_path.iterdir())
-
-
-class Things:
-    """A kind of value to cache: numbers, in a file, that are expensive to make."""
-
-    def __init__(self):
-        self.built = 0
-
-    def get(self, directory, key="key"):
-        return ModelCache(directory).load_or_build(key, self._load, self._build, self._save)
-
-    def _build(self):
-        self.built += 1
-        return "42"
-
-    def _load(self, folder):
-        return str(int((folder / "number").read_text()))
-
-    def _save(self, value, folder):
-        (folder / "number").write_text(value)
-
-
-def test_cache_is_used_and_leaves_nothing_else(tmp_path):
-    things = Things()
-    assert [things.get(tmp_path / "new" / "folder") for _ in range(3)] == ["42"] * 3
-    assert things.built == 1
-    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["key"]
-
-
-def _truncate(entry):
-    (entry / "number").write_text("4")
-
-
-def _empty(entry):
-    shutil.rmtree(entry)
-    entry.mkdir()
-
-
-def _garbage(entry):
-    (entry / "manifest.json").write_text("{")
-
-
-def _unlink(entry):
-    (entry / "number").unlink()
-
-
-@pytest.mark.parametrize("damage", [_truncate, _empty, _garbage, _unlink])
-def test_broken_cache_is_rebuilt(tmp_path, damage, caplog):
-    things = Things()
-    things.get(tmp_path)
-    damage(tmp_path / "key")
-    assert things.get(tmp_path) == "42" and things.built == 2
-    assert "building it again" in caplog.text
-    assert things.get(tmp_path) == "42" and things.built == 2
-
-
-def test_cache_that_cannot_be_written_is_done_without(tmp_path):
-    (tmp_path / "file").write_text("in the way of the folder")
-    things = Things()
-    assert things.get(tmp_path / "file") == "42"
-
-
-def test_cache_keeps_the_newest(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_cache, "_MAX_ENTRIES", 2)
-    things = Things()
-    for age, key in enumerate(["a", "b", "c"]):
-        things.get(tmp_path, key)
-        os.utime(tmp_path / key, (1e9 + age, 1e9 + age))
-    assert {path.name for path in tmp_path.iterdir()} == {"b", "c"}
-
-
-@pytest.mark.parametrize("value", ["", "relative/path"])
-def test_cache_directory_follows_the_standard(monkeypatch, tmp_path, value):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_directory() == tmp_path / "trg_ros"
-    monkeypatch.setenv("XDG_CACHE_HOME", value)
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert str(default_cache_directory()) == "/home/somebody/.cache/trg_ros"
-
-
-def test_a_user_without_a_home_does_without_the_cache(monkeypatch):
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(model_cache.Path, "home", no_home)
-    things = Things()
-    assert [things.get(None) for _ in range(2)] == ["42"] * 2
-    assert things.built == 2
-
-
-def test_what_a_killed_process_left_is_cleared_away(tmp_path):
-    for name, age_s in ((".key.old", 7200.0), (".key.new", 0.0)):
-        (tmp_path / name).mkdir()
-        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
-    Things().get(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {".key.new", "key"}
-
-
-@needs_openvino
-def test_converted_networks_are_cached_by_content(tmp_path, monkeypatch):
-    cache = ModelCache(tmp_path)
-    model = small_network()
-    crops, boxes = crops_and_boxes(2)
-    expected = OpenVINOBackend(checkpoint_of(model), threads=1, cache=cache).infer(crops, boxes)
-    with monkeypatch.context() as patch:
-        patch.setattr("trg_ros.backends.openvino_backend._build", None)  # the cache must do
-        cached = OpenVINOBackend(checkpoint_of(model), threads=1, cache=cache).infer(crops, boxes)
-    np.testing.assert_allclose(cached.landmarks_head, expected.landmarks_head, atol=1e-6)
-    with torch.no_grad():
-        model.regressors[-1].pose_head.bias += 0.1
-    changed = OpenVINOBackend(checkpoint_of(model), threads=1, cache=cache).infer(crops, boxes)
-    assert np.abs(changed.translation - expected.translation).max() > 1e-3
-    assert len(list(tmp_path.iterdir())) == 2

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from backend_cases import checkpoint_of, crops_and_boxes, needs_openvino
 from small_network import small_network
-from test_backends import checkpoint_of, crops_and_boxes, needs_openvino
 
 from trg_ros.backends import make_backend, openvino_backend
 from trg_ros.backends.model_cache import ModelCache

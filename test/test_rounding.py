@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from backend_cases import assert_agree, checkpoint_of, crops_and_boxes, needs_openvino
 from small_network import small_network
-from test_backends import assert_agree, checkpoint_of, crops_and_boxes, needs_openvino
 from torch import nn
 
 from trg_ros.backends.openvino_backend import OpenVINOBackend
