@@ -1,5 +1,8 @@
 """Photos, folders, videos and webcams in; bad ones refused by name."""
 
+import itertools
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -90,6 +93,30 @@ def test_folder_loop_goes_on_counting(tmp_path, picture):
     assert seen == [("1.png", 0), ("2.png", 1), ("1.png", 2), ("2.png", 3), ("1.png", 4)]
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_folder_goes_on_without_its_damaged_photos(tmp_path, picture, loop):
+    for name in ("1.png", "3.png"):
+        cv2.imwrite(str(tmp_path / name), picture)
+    (tmp_path / "2.png").write_bytes(b"not a photo")
+    (tmp_path / "4.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    told = []
+    with open_source(tmp_path, loop=loop, on_damaged=told.append) as source:
+        frames = list(itertools.islice(source, 5))
+    names = ["1.png", "3.png"]
+    assert [(frame.name, frame.index) for frame in frames] == [
+        (names[index % 2], index) for index in range(5 if loop else 2)
+    ]
+    damaged, telephone = map(str, told)
+    assert "2.png' is not an image" in damaged and "HEIC: convert it to JPEG" in telephone
+
+
+def test_a_loop_without_any_photo_left_ends(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"not a photo")
+    told = []
+    with open_source(tmp_path, loop=True, on_damaged=told.append) as source:
+        assert list(source) == [] and len(told) == 1
+
+
 def test_natural_key():
     assert sorted(["a10", "a9", "A1", "b", "a", "9", "10", "a9b"], key=natural_key) == [
         "9", "10", "a", "A1", "a9", "a9b", "a10", "b",
@@ -125,6 +152,19 @@ def test_video_stamps_count_from_the_first_frame_and_never_stand_still(tmp_path,
 
     monkeypatch.setattr(cv2, "VideoCapture", Stamped)
     assert [frame.stamp_s for frame in frames_of(path)] == pytest.approx([0, 0.2, 0.3, 0.4, 1.0, 1.1])
+
+
+def test_a_telephones_video_is_turned_upright(tmp_path):
+    """The display matrix of the track header (ISO/IEC 14496-12, 8.3.2) says: a quarter turn clockwise."""
+    plain = write_video(tmp_path / "plain.mp4", frames=3)
+    data = bytearray(plain.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    quarter_turn = (0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
+    assert struct.unpack_from(">9i", data, matrix) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", data, matrix, *quarter_turn)
+    (tmp_path / "turned.mp4").write_bytes(data)
+    turned = frames_of(tmp_path / "turned.mp4")[0].image_bgr
+    assert np.array_equal(turned, cv2.rotate(frames_of(plain)[0].image_bgr, cv2.ROTATE_90_CLOCKWISE))
 
 
 def test_video_loop_never_goes_back_in_time(tmp_path):

@@ -59,8 +59,7 @@ def check_photo_signature(path: Path) -> None:
     except OSError as error:
         raise InputError(f"can't read '{path}': {error.strerror or error}") from error
     if not cv2.haveImageReader(str(path)):
-        heic = ", or HEIC: convert it to JPEG" if path.suffix.lower() in (".heic", ".heif") else ""
-        raise InputError(f"'{path}' is not an image that can be decoded (unknown or damaged format{heic})")
+        raise InputError(f"'{path}' is not an image that can be decoded ({_cause(path)})")
 
 
 @dataclass(frozen=True)
@@ -105,13 +104,18 @@ def _decoded(data: bytes, path: Path) -> npt.NDArray[np.uint8]:
     except cv2.error as error:
         raise InputError(f"'{path}' can't be decoded: {error.err}") from error
     if image is None:
-        raise InputError(f"'{path}' can't be decoded; it is damaged or of a kind that OpenCV doesn't know")
+        raise InputError(f"'{path}' can't be decoded ({_cause(path)})")
     if image.dtype == np.uint16:
         shift = max(0, int(image.max()).bit_length() - 8)
         image = np.right_shift(image, shift)
     elif image.dtype != np.uint8:
         raise InputError(f"'{path}' has {image.dtype} pixels; convert it to 8 or 16 bits per channel")
     return np.ascontiguousarray(image, np.uint8)
+
+
+def _cause(path: Path) -> str:
+    is_heic = path.suffix.lower() in (".heic", ".heif")
+    return "HEIC: convert it to JPEG" if is_heic else "unknown or damaged format"
 
 
 def _is_truncated(data: bytes) -> bool:
