@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+#: Pixels that positions may be off by rounding; blocks must not begin elsewhere for it.
+ROUNDING_PX = 1e-3
 
 
 def sample_map(
@@ -128,7 +129,7 @@ def _span(coordinate: NDArray[np.floating], length: int, block: int) -> tuple[in
         low, high = float(finite.min()), float(finite.max())
     if high <= -1 or low >= length:
         return None
-    start = max(0, math.floor(low) - 2 * block)
+    start = max(0, math.floor(low + ROUNDING_PX) - 2 * block)
     stop = min(length, math.floor(high) + 2 * block + 1)
     return start, start + -(-(stop - start) // block) * block
 

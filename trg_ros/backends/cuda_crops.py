@@ -19,6 +19,7 @@ from torch.nn import functional
 from trg_ros.backends.cuda_lens import project
 from trg_ros.camera import CameraModel
 from trg_ros.crop import CropWindows
+from trg_ros.resampling import ROUNDING_PX
 
 Array = NDArray[np.float64]
 Block = tuple[int, int]  # image pixels along u and v that one sample stands for
@@ -141,7 +142,7 @@ def _starts(camera: CameraModel, windows: CropWindows, blocks: NDArray[np.int64]
         sides = [(steps, -ends), (steps, ends), (-ends, steps), (ends, steps)]
         border = np.concatenate([np.stack(side, axis=1) for side in sides])
         first = np.fmin.reduce(_project(camera, windows[large], border), axis=1)  # NaN only if all are
-        starts[large] = np.maximum(np.nan_to_num(np.floor(first) - 2 * blocks[large]), 0)
+        starts[large] = np.maximum(np.nan_to_num(np.floor(first + ROUNDING_PX) - 2 * blocks[large]), 0)
     return starts
 
 
