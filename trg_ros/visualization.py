@@ -7,7 +7,7 @@ z blue, to the top of the head. They go through the camera model, distortion inc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -94,13 +94,13 @@ def draw_heads(
     return canvas
 
 
-def _labelled(index: int, item: HeadPose | IdentifiedHead) -> _Labelled:
+def _labelled(index: int, item: Any) -> _Labelled:
+    """:param item: a head, with or without an identity."""
     head: HeadPose = getattr(item, "head", item)
-    identity = getattr(item, "id", None)
     distance = f"{float(np.linalg.norm(head.camera_T_face[:3, 3])):.2f} m"
-    if identity is None:
+    if head is item:
         return _Labelled(head, identity_colour(index), distance)
-    return _Labelled(head, identity_colour(identity), f"#{identity}  {distance}")
+    return _Labelled(head, identity_colour(item.id), f"#{item.id}  {distance}")
 
 
 def identity_colour(identity: int) -> Colour:
