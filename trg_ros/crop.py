@@ -130,11 +130,11 @@ class CropWindows:
     def overlap(self, other: CropWindows) -> Array:
         """(N,) intersection over union with N other windows, 0..1; 0 where either is not valid."""
         shift = np.abs(other.center_in(self) - self.center)
-        sides = np.minimum(self.size, other.size)[:, None]
-        inner = np.clip(0.5 * (self.size + other.size)[:, None] - shift, 0.0, sides).prod(axis=1)
-        union = self.size**2 + other.size**2 - inner
+        common = 0.5 * (self.size + other.size)[:, None] - shift
+        common = np.minimum(np.maximum(common, 0.0), np.minimum(self.size, other.size)[:, None])
+        inner = common[:, 0] * common[:, 1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.nan_to_num(inner / union, nan=0.0)
+            return np.fmax(inner / (self.size * self.size + other.size * other.size - inner), 0.0)  # not NaN
 
     def rays(self, plane: Array) -> Array:
         """Points (N, ..., 2) of the windows' normalised planes as points (N, ..., 3) in the camera frame."""

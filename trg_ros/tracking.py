@@ -242,10 +242,12 @@ class HeadTracker:
         """Those of the heads that are sure that show another one each, the least surprising first."""
         chosen: list[int] = []
         surprise = [self._surprise(look.track, head) for look, head in zip(looks, heads, strict=True)]
+        first, second = np.triu_indices(len(windows), 1)
+        same = np.zeros((len(windows), len(windows)), np.bool_)
+        same[first, second] = windows[first].overlap(windows[second]) > _DUPLICATE_OVERLAP
+        same |= same.T
         for index in sorted(sure.tolist(), key=surprise.__getitem__):
-            window = windows[index : index + 1]
-            others = (windows[other : other + 1] for other in chosen)
-            if all(window.overlap(other)[0] <= _DUPLICATE_OVERLAP for other in others):
+            if not same[index, chosen].any():
                 chosen.append(index)
         return np.array(chosen)
 
