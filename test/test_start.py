@@ -91,7 +91,7 @@ def test_the_packages_names_are_there_when_they_are_used() -> None:
 def test_type_checkers_see_what_is_there_at_run_time() -> None:
     """The imports that only type checkers read name the same as `__all__`, from the same modules."""
     tree = ast.parse(Path(trg_ros.__file__).read_text())
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     seen = {alias.name: node.module for node in imports for alias in node.names}
     assert sorted(seen) == trg_ros.__all__
