@@ -214,7 +214,11 @@ class HeadTracker:
             return []
         implied = estimates.implied if one else estimates.implied[chosen]
         depths = [float(heads[index].translation[2]) for index in chosen]
-        hidden, clear = hidden_faces(implied, depths), hidden_parts(implied, depths, PARTS) <= _CLEAR
+        hidden = hidden_faces(implied, depths)
+        unseen = np.setdiff1d([index for index, look in enumerate(looks) if look.track], chosen).astype(
+            np.intp
+        )
+        clear = self._clear(implied, depths, windows[unseen], [looks[index].track for index in unseen])
         clear &= self._looks_closely(looks)
         return [
             Sight(
@@ -228,6 +232,15 @@ class HeadTracker:
             for row, (index, box) in enumerate(zip(chosen.tolist(), implied.to_boxes(camera), strict=True))
         ]
 
+    def _clear(
+        self, seen: CropWindows, depths: list[float], unseen: CropWindows, tracks: list[Track | None]
+    ) -> NDArray[np.bool_]:
+        """(N, P) which parts of the N heads that are seen nobody hides; not those either who should be there
+        and weren't recognised in this image."""
+        windows = CropWindows.concatenate([seen, unseen]) if tracks else seen
+        others = [float(track.person.course.expected(self._stamp_s)[2]) for track in tracks if track]
+        return hidden_parts(windows, depths + others, PARTS)[: len(seen)] <= _CLEAR
+
     def _looks_closely(self, looks: list[Look]) -> bool:
         """Whether to read colours in this image, noting it: of somebody alone ten times a second."""
         alone = len(looks) == 1 and looks[0].track is not None and not self._lost
@@ -240,12 +253,14 @@ class HeadTracker:
         self, sure: NDArray[np.intp], looks: list[Look], heads: list[HeadPose], windows: CropWindows
     ) -> NDArray[np.intp]:
         """Those of the heads that are sure that show another one each, the least surprising first."""
-        chosen: list[int] = []
-        surprise = [self._surprise(look.track, head) for look, head in zip(looks, heads, strict=True)]
         first, second = np.triu_indices(len(windows), 1)
         same = np.zeros((len(windows), len(windows)), np.bool_)
         same[first, second] = windows[first].overlap(windows[second]) > _DUPLICATE_OVERLAP
+        if not same.any():
+            return sure
         same |= same.T
+        chosen: list[int] = []
+        surprise = [self._surprise(look.track, head) for look, head in zip(looks, heads, strict=True)]
         for index in sorted(sure.tolist(), key=surprise.__getitem__):
             if not same[index, chosen].any():
                 chosen.append(index)
