@@ -25,14 +25,14 @@ USUAL_SCORE = 0.6
 
 CARD: dict[str, Any] = {
     "name": "trg-finder",
-    "version": "1.0",
+    "version": "1.1",
     "license": "Apache-2.0",
     "training_data": "rendered heads only (ICT-FaceKit geometry, MIT; trg_ros.synthetic), composed over "
     "freely licensed wallpapers and invented backgrounds; no photo of a person",
     "output": "TRG boxes (1.5 x the larger extent of the 68 landmarks), five points, score",
-    "limits": "finds fewer faces than libfacedetection, and more things that are none; misses faces under "
-    "14 px (TRG box) or larger than the picture, turned by more than 90 or rolled by more than 60 degrees, "
-    "or half covered",
+    "limits": "finds fewer faces than libfacedetection, and more things that are none (hands, "
+    "clothes, coins); misses faces under 14 px (TRG box) or larger than the picture, turned by more than 90 "
+    "or rolled by more than 60 degrees, or half covered",
 }
 
 
