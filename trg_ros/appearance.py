@@ -56,10 +56,12 @@ def colours(image_bgr: NDArray[np.uint8], box: Array, clear: Sequence[bool] = (T
 _PART_LIST = PARTS.tolist()
 
 
-def unlikeness(one: Array, other: Array) -> float:
+def unlikeness(one: Array, other: Array, astray: float = 1e-9) -> float:
     """-2 log of how much likelier it is that two looks (3, 2) show one person than that they show two.
 
     Negative for looks that are alike, 0 where nothing can be compared.
+
+    :param astray: how often a number says nothing about who it is: the background instead of thin hair.
     """
     if one is UNSEEN or other is UNSEEN:
         return 0.0
@@ -67,5 +69,5 @@ def unlikeness(one: Array, other: Array) -> float:
     squares = apart[~np.isnan(apart)] ** 2
     if not len(squares):
         return 0.0
-    surprise = (1 - _OTHERS**-2) * float(squares.sum()) - 2 * math.log(_OTHERS) * len(squares)
-    return min(_INDEPENDENT * surprise, _MOST)
+    alike = (1 - astray) * _OTHERS * np.exp((0.5 * _OTHERS**-2 - 0.5) * squares) + astray
+    return min(-2 * _INDEPENDENT * float(np.log(alike).sum()), _MOST)

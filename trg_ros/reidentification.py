@@ -27,8 +27,9 @@ _SPEED, _STEADY_S = 0.6, 1.0
 _NEW = 2.0
 #: Where somebody who is followed is not seen: five standard deviations from the expected place ...
 _GATE = 25.0
-#: ... or where somebody is seen who looks so different.
-_OTHER_LOOK = 12.0
+#: ... or where somebody is seen who looks so different, in more than one part: one of them may show something
+#: else for a moment.
+_OTHER_LOOK, _ASTRAY = 12.0, 0.02
 #: Of two people one is surely somebody if that is so much less surprising (20 times as likely).
 _DOUBTFUL = 6.0
 _IMPOSSIBLE = 1e4
@@ -176,8 +177,10 @@ class Person:
     def surprise(self, head: HeadPose, look: Array, stamp_s: float, lost: bool) -> float:
         """-2 log likelihood (up to a constant) that this person is seen there, looking like that."""
         distance, volume = self.course.surprise(head, stamp_s)
-        unlike = unlikeness(self.look, look)
-        if not lost and (distance > _GATE or unlike > _OTHER_LOOK):  # the window shows what hides the head
+        if lost:
+            return distance + volume + unlikeness(self.look, look)
+        unlike = unlikeness(self.look, look, _ASTRAY)
+        if distance > _GATE or unlike > _OTHER_LOOK:  # the window shows what hides the head
             return _IMPOSSIBLE
         return distance + volume + unlike
 

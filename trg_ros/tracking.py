@@ -215,10 +215,11 @@ class HeadTracker:
         implied = estimates.implied if one else estimates.implied[chosen]
         depths = [float(heads[index].translation[2]) for index in chosen]
         hidden = hidden_faces(implied, depths)
-        unseen = np.setdiff1d([index for index, look in enumerate(looks) if look.track], chosen).astype(
-            np.intp
-        )
-        clear = self._clear(implied, depths, windows[unseen], [looks[index].track for index in unseen])
+        clear = np.ones((1, len(PARTS)), np.bool_)
+        if not one:
+            unseen = np.array([i for i, look in enumerate(looks) if look.track and i not in chosen], np.intp)
+            tracks = [looks[index].track for index in unseen]
+            clear = self._clear(implied, depths, windows[unseen], tracks)
         clear &= self._looks_closely(looks)
         return [
             Sight(
