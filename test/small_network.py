@@ -51,6 +51,9 @@ def small_network(seed: int = 0, **changes: Any) -> TRG:
         if regressor.landmark_head is not None:
             torch.nn.init.normal_(regressor.landmark_head.weight, std=0.01)
         torch.nn.init.normal_(regressor.pose_head.weight, std=0.05)
+    for upsampler in model.upsamplers:
+        if upsampler.lateral is not None:
+            torch.nn.init.normal_(upsampler.lateral.weight, std=0.3)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)

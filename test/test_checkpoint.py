@@ -90,6 +90,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "small": {},
     "resnet stem": {"stem": "resnet", "backbone_widths": (8, 8, 16)},
     "one stage": {"backbone_widths": (8,), "backbone_blocks": (1,)},
+    "lateral connections": {"lateral_connections": True, "deconv_widths": (12, 8)},
     "grid": {"sampling": "grid", "multi_scale": False, "box_feature": "center"},
     "poses only": {"sampling": "grid", "predicts_landmarks": False, "box_feature": "none"},
     "one iteration": {"iterations": 1, "heatmap_level": 0},

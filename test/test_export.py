@@ -20,6 +20,7 @@ VARIANTS = {
     "translation directly": {"translation": "direct", "box_feature": "none", "stem": "resnet"},
     "camera-space offset": {"translation": "camera_offset"},
     "local to global": {"translation": "local_to_global"},
+    "lateral connections": {"lateral_connections": True, "deconv_widths": (12, 8)},
     "landmark-free": {"predicts_landmarks": False, "sampling": "grid", "regressor_activation": "silu"},
 }
 

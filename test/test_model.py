@@ -19,6 +19,7 @@ VARIANTS = {
     "two maps": {"iterations": 2, "deconv_widths": (12, 8)},
     "one map, three iterations": {"deconv_widths": (12,), "multi_scale": False},
     "two maps, three iterations": {"deconv_widths": (12, 8)},
+    "lateral connections": {"lateral_connections": True, "deconv_widths": (12, 8)},
     "one point layer": {"point_feature_widths": (4,)},
     "four point layers": {"point_feature_widths": (8, 6, 4, 2)},
     "no point activation": {"point_activation": "none"},
@@ -207,3 +208,20 @@ def test_normalise_crops() -> None:
     for wrong in (crops.float(), crops[0], crops.permute(0, 3, 1, 2)):
         with pytest.raises(InputError, match="uint8"):
             normalise_crops(wrong)
+
+
+def test_lateral_connections_start_at_zero_and_bring_the_finer_map() -> None:
+    """So that weights trained without them can go on with them."""
+    changes = {"lateral_connections": True, "deconv_widths": (12, 8), "iterations": 2}
+    with_them, without = (
+        TRG(small_config(**changes), small_topology()).eval(),
+        small_network(iterations=2, deconv_widths=(12, 8)),
+    )
+    with_them.load_state_dict(without.state_dict(), strict=False)
+    crops, box = random_inputs(2)
+    with torch.inference_mode():
+        expected, same = without(crops, box)[-1], with_them(crops, box)[-1]
+        torch.testing.assert_close(same.landmarks_head, expected.landmarks_head, atol=0, rtol=0)
+        with_them.upsamplers[1].lateral.weight.fill_(0.3)
+        moved = (with_them(crops, box)[-1].landmarks_head - expected.landmarks_head).abs().max()
+    assert moved > 1e-4

@@ -27,6 +27,8 @@ from trg_ros.model.topology import Topology
         ({"dropout": float("nan")}, "dropout"),
         ({"landmark_scale": 0.0}, "landmark_scale"),
         ({"heatmap_level": 3}, "heatmap_level"),
+        ({"lateral_connections": True}, "lateral_connections"),
+        ({"lateral_connections": 1, "deconv_widths": (12, 8)}, "lateral_connections"),
         ({"multi_scale": 1}, "multi_scale"),
         ({"point_activation": "tanh"}, "point_activation"),
         ({"translation": "magic"}, "translation"),

@@ -94,7 +94,12 @@ def test_rounded_network_is_near_but_not_the_same(tiny):
 
 @pytest.mark.parametrize(
     "variant",
-    [{}, {"box_feature": "none"}, {"sampling": "grid", "predicts_landmarks": False, "stem": "resnet"}],
+    [
+        {},
+        {"box_feature": "none"},
+        {"sampling": "grid", "predicts_landmarks": False, "stem": "resnet"},
+        {"lateral_connections": True, "deconv_widths": (12, 8)},
+    ],
     ids=str,
 )
 def test_every_variant_can_be_rounded(variant):

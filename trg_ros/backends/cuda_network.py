@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -41,14 +42,14 @@ class PackedNetwork(nn.Module):
 
 
 class _Half(nn.Module):
-    """Layers in half precision, whatever they are given."""
+    """A backbone in half precision, whatever it is given."""
 
     def __init__(self, layers: nn.Module) -> None:
         super().__init__()
         self.layers = layers.half()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x.half())
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return cast(list[Tensor], self.layers(x.half()))
 
 
 def unpacked(rows: NDArray[np.float32], decode: Decoder) -> NetworkResult:

@@ -1,5 +1,7 @@
 """Feature extraction: a residual backbone, and transposed convolutions that bring resolution back."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -34,7 +36,7 @@ class ResidualBlock(nn.Module):
 
 
 class Backbone(nn.Module):
-    """(N, 3, H, W) -> (N, backbone_widths[-1], H/stride, W/stride), stride 4 * 2**(stages - 1)."""
+    """(N, 3, H, W) -> a map of each stage, (N, backbone_widths[i], H/s, W/s) with s = 4 * 2**i."""
 
     def __init__(self, config: TRGConfig):
         super().__init__()
@@ -57,20 +59,48 @@ class Backbone(nn.Module):
             stages.append(stage)
         self.stages = nn.Sequential(*stages)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.stages(self.pool(functional.relu(self.stem(x))))
+    def forward(self, x: Tensor) -> list[Tensor]:
+        running = self.pool(functional.relu(self.stem(x)))
+        maps = []
+        for stage in self.stages:
+            running = stage(running)
+            maps.append(running)
+        return maps
 
 
 class Upsampler(nn.Module):
-    """(N, inputs, H, W) -> (N, outputs, 2H, 2W)."""
+    """(N, inputs, H, W) and the backbone's map (N, lateral, 2H, 2W) -> (N, outputs, 2H, 2W).
 
-    def __init__(self, inputs: int, outputs: int):
+    The lateral connection (Lin et al., Feature Pyramid Networks, 2017) brings back where things are, which a
+    coarse map with a few hundred channels can't hold. Without one (lateral 0) the finer map isn't looked at.
+    """
+
+    def __init__(self, inputs: int, outputs: int, lateral: int = 0):
         super().__init__()
         self.conv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
+        self.lateral = nn.Conv2d(lateral, outputs, 1, bias=False) if lateral else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.norm(self.conv(x)))
+    def forward(self, x: Tensor, finer: Tensor) -> Tensor:
+        running = self.norm(self.conv(x))
+        if self.lateral is not None:
+            running = running + self.lateral(finer)
+        return functional.relu(running)
+
+
+def make_upsamplers(config: TRGConfig) -> nn.ModuleList:
+    """One for each of `deconv_widths`."""
+    inputs = [config.backbone_widths[-1], *config.deconv_widths[:-1]]
+    return nn.ModuleList(map(Upsampler, inputs, config.deconv_widths, config.lateral_widths))
+
+
+def upsample(stages: list[Tensor], upsamplers: Iterable[nn.Module]) -> list[Tensor]:
+    """The upsampled maps, each twice as fine as the one before, of the backbone's."""
+    running, maps = stages[-1], []
+    for level, upsampler in enumerate(upsamplers):
+        running = upsampler(running, stages[max(0, len(stages) - 2 - level)])
+        maps.append(running)
+    return maps
 
 
 class HeatmapHead(nn.Module):

@@ -46,6 +46,7 @@ class TRGConfig:
     backbone_widths       channels of the residual stages; the backbone's stride is 4 * 2**(stages - 1).
     backbone_blocks       residual blocks of each stage.
     deconv_widths         channels of the upsampled maps, each twice as fine as the one before.
+    lateral_connections   whether the backbone's maps of the same size are added to the upsampled ones.
     point_feature_widths  channels of the 1x1 reductions at the sampling points.
     num_landmarks         dense landmarks V.
     num_sampled           landmarks S that are sampled and fed back between the iterations.
@@ -72,6 +73,7 @@ class TRGConfig:
     backbone_widths: tuple[int, ...] = (64, 128, 256, 512)
     backbone_blocks: tuple[int, ...] = (2, 2, 2, 2)
     deconv_widths: tuple[int, ...] = (256, 256, 256)
+    lateral_connections: bool = False
     point_feature_widths: tuple[int, ...] = (128, 64, 5)
     num_landmarks: int = 1220
     num_sampled: int = 305
@@ -104,7 +106,7 @@ class TRGConfig:
                 raise _bad(self, name, "must be a tuple of 1 to 8 integers")
             if not all(_is_count(value, 1, largest) for value in values):
                 raise _bad(self, name, f"must hold integers from 1 to {largest}")
-        for name in ("multi_scale", "detach_iterations", "predicts_landmarks"):
+        for name in ("lateral_connections", "multi_scale", "detach_iterations", "predicts_landmarks"):
             if not isinstance(getattr(self, name), bool):
                 raise _bad(self, name, "must be true or false")
         for name, limit in (("dropout", 0.99), ("landmark_scale", 1000.0)):
@@ -125,8 +127,17 @@ class TRGConfig:
         if self.num_sampled > self.num_landmarks:
             raise _bad(self, "num_sampled", f"can't exceed num_landmarks ({self.num_landmarks})")
         levels = len(self.deconv_widths)
+        if self.lateral_connections and levels >= len(self.backbone_widths):
+            raise _bad(self, "lateral_connections", "needs fewer deconv_widths than backbone_widths")
         if not _is_count(self.heatmap_level, -levels, levels - 1):
             raise _bad(self, "heatmap_level", f"must be an integer from {-levels} to {levels - 1}")
+
+    @property
+    def lateral_widths(self) -> tuple[int, ...]:
+        """Channels of the backbone's map that is added to each of the upsampled ones; 0: none is."""
+        if not self.lateral_connections:
+            return (0,) * len(self.deconv_widths)
+        return self.backbone_widths[-2::-1][: len(self.deconv_widths)]
 
     @property
     def fed_back_size(self) -> int:

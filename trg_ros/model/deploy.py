@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from trg_ros.model.backbone import HeatmapHead
+from trg_ros.model.backbone import HeatmapHead, upsample
 from trg_ros.model.config import IMAGE_MEAN, IMAGE_STD, TRGConfig
 from trg_ros.model.deployed_points import deployed_points, looking_iterations
 from trg_ros.model.network import TRG, project_to_crop
@@ -99,11 +99,8 @@ class DeployedFeatures(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(IMAGE_MEAN))
 
     def forward(self, crops_rgb: Tensor) -> tuple[Tensor, ...]:
-        features = self.backbone((crops_rgb.float() - self.mean).permute(0, 3, 1, 2))
-        maps = []
-        for upsampler in self.upsamplers:
-            features = upsampler(features)
-            maps.append(features)
+        stages = self.backbone((crops_rgb.float() - self.mean).permute(0, 3, 1, 2))
+        maps = upsample(stages, self.upsamplers)
         return self.heatmap_head(maps[self.heatmap_level]), *(maps[level] for level in self.levels)
 
 

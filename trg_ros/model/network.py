@@ -7,14 +7,14 @@ focal length f and principal point (cx, cy), a box of side b px around (xc, yc) 
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trg_ros.geometry import rotation_from_6d
-from trg_ros.model.backbone import Backbone, HeatmapHead, Upsampler
+from trg_ros.model.backbone import Backbone, HeatmapHead, Upsampler, make_upsamplers, upsample
 from trg_ros.model.config import TRGConfig
 from trg_ros.model.pose import pose_in_camera
 from trg_ros.model.regressor import PointFeatures, Regressor
@@ -69,8 +69,7 @@ class TRG(nn.Module):
         self.config = config
         self.topology = topology
         self.backbone = Backbone(config)
-        inputs = [config.backbone_widths[-1], *config.deconv_widths[:-1]]
-        self.upsamplers = nn.ModuleList(map(Upsampler, inputs, config.deconv_widths))
+        self.upsamplers = make_upsamplers(config)
         levels = [config.map_level(iteration) for iteration in range(config.iterations)]
         self.point_features = nn.ModuleList(
             PointFeatures(config, config.deconv_widths[level]) for level in levels
@@ -85,6 +84,9 @@ class TRG(nn.Module):
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for upsampler in self.upsamplers:
+            if (lateral := cast(Upsampler, upsampler).lateral) is not None:
+                nn.init.zeros_(lateral.weight)
 
     def set_initial_state(
         self,
@@ -138,13 +140,9 @@ class TRG(nn.Module):
         return outputs
 
     def _feature_maps(self, crops: Tensor, all_levels: bool) -> list[Tensor]:
-        features = self.backbone(crops.to(self.backbone.stem.conv.weight.dtype))
+        stages = self.backbone(crops.to(self.backbone.stem.conv.weight.dtype))
         needed = 1 + max(self.config.map_level(iteration) for iteration in range(self.config.iterations))
-        maps = []
-        for upsampler in self.upsamplers if all_levels else self.upsamplers[:needed]:
-            features = upsampler(features)
-            maps.append(features)
-        return maps
+        return upsample(stages, self.upsamplers if all_levels else self.upsamplers[:needed])
 
     def _refine(self, iteration: int, features: Tensor, points: Tensor, state: _State, box: Tensor) -> _State:
         point_features = self.point_features[iteration](features, points)

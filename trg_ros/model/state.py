@@ -58,6 +58,8 @@ def _shapes(config: TRGConfig) -> Iterator[tuple[str, Shape]]:
     inputs = [config.backbone_widths[-1], *config.deconv_widths[:-1]]
     for level, (before, width) in enumerate(zip(inputs, config.deconv_widths, strict=True)):
         yield from _conv_norm(f"upsamplers.{level}", (before, width, 4, 4), width)
+        if config.lateral_widths[level]:
+            yield f"upsamplers.{level}.lateral.weight", (width, config.lateral_widths[level], 1, 1)
     for iteration in range(config.iterations):
         yield from _iteration(config, iteration)
     yield from _affine("heatmap_head.conv", 68, config.deconv_widths[config.heatmap_level], 1, 1)
