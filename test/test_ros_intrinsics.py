@@ -115,11 +115,20 @@ def face_boxes(*rows: tuple[float, float, float, float, float]) -> FaceBoxArray:
 
 
 def test_face_boxes_are_read() -> None:
-    boxes, scores = boxes_from_message(face_boxes((1.0, 2.0, 11.0, 14.0, 0.75), (-5.0, -5.0, 5.0, 5.0, 1.0)))
+    boxes, scores = boxes_from_message(
+        face_boxes((1.0, 2.0, 11.0, 14.0, 0.75), (-5.0, -5.0, 5.0, 5.0, 1.0)), 64, 48
+    )
     tight = [[1, 2, 11, 14], [-5, -5, 5, 5]]
     np.testing.assert_allclose(boxes, trg_boxes_from_face_boxes(tight))
     np.testing.assert_array_equal(scores, [0.75, 1.0])
-    assert boxes_from_message(face_boxes())[0].shape == (0, 4)
+    assert boxes_from_message(face_boxes(), 64, 48)[0].shape == (0, 4)
+
+
+def test_boxes_beside_the_image_cost_nobody_else_a_pose() -> None:
+    beside = [(90.0, 2.0, 99.0, 14.0, 1.0), (1.0, -40.0, 11.0, -25.0, 1.0)]
+    boxes, scores = boxes_from_message(face_boxes(beside[0], (1.0, 2.0, 11.0, 14.0, 0.75), beside[1]), 64, 48)
+    np.testing.assert_allclose(boxes, trg_boxes_from_face_boxes([[1, 2, 11, 14]]))
+    np.testing.assert_array_equal(scores, [0.75])
 
 
 @pytest.mark.parametrize("nested", [True, False], ids=["Humble and later", "Foxy"])
@@ -132,7 +141,7 @@ def test_vision_msgs_detections_are_read(nested: bool) -> None:
     message = SimpleNamespace(
         detections=[SimpleNamespace(bbox=bbox, results=[result]), SimpleNamespace(bbox=bbox, results=[])]
     )
-    boxes, scores = boxes_from_message(message)
+    boxes, scores = boxes_from_message(message, 64, 48)
     np.testing.assert_allclose(boxes, trg_boxes_from_face_boxes([[15, 26, 25, 34]] * 2))
     np.testing.assert_array_equal(scores, [0.5, 1.0])
 
@@ -149,7 +158,7 @@ def test_vision_msgs_detections_are_read(nested: bool) -> None:
 )
 def test_impossible_boxes_are_refused(row: tuple[float, float, float, float, float]) -> None:
     with pytest.raises(InputError, match="detections have a box"):
-        boxes_from_message(face_boxes((0.0, 0.0, 5.0, 5.0, 1.0), row))
+        boxes_from_message(face_boxes((0.0, 0.0, 5.0, 5.0, 1.0), row), 64, 48)
 
 
 def test_images_and_boxes_meet_by_their_stamps() -> None:

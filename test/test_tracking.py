@@ -159,6 +159,13 @@ def test_a_newcomer_elsewhere_is_not_the_lost_head():
     assert sorted(slot for _, slot in ids(heads)) != [0, 1], "the lost head's slot is kept for it"
 
 
+def test_who_is_seen_below_somebody_nearer_is_followed():
+    """A body should hide what is below its head; but a child on a lap, or a picture, is seen there."""
+    world = World()
+    above, below = np.array([0.0, -0.2, 0.9]), np.array([0.0, 0.15, 1.1])
+    assert [ids(world.see(above, below)) for _ in range(8)] == [[(1, 0), (2, 1)]] * 8
+
+
 def test_only_known_heads_while_the_search_is_off():
     world = World(detection_interval=1)
     world.see(A)

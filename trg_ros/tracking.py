@@ -130,8 +130,8 @@ class HeadTracker:
         :raises DetectorError: as :meth:`HeadPoseEstimator.estimate`.
         """
         check_view(image_bgr, camera)
-        if not np.isfinite(stamp_s):
-            raise InputError(f"stamp is {stamp_s}: it must be a finite number of seconds")
+        if not (isinstance(stamp_s, (int, float, np.number)) and np.isfinite(stamp_s)):
+            raise InputError(f"stamp is {stamp_s!r}: it must be a finite number of seconds")
         if stamp_s < self._stamp_s:
             self.reset()
         self._doubt = self._doubt or stamp_s > self._stamp_s + _MAX_GAP_S
@@ -177,7 +177,11 @@ class HeadTracker:
         return None if finding is None or finding.stamp_s == self._stamp_s else self._searched
 
     def _expected(self, camera: CameraModel) -> list[Look]:
-        """Where known heads should be by now: those who are in the image, not too small, and not hidden."""
+        """Where known heads should be by now: those who are in the image, not too small, and not hidden.
+
+        Who was seen where the others should have hidden them is looked for nevertheless: somebody on
+        another's lap, or a picture on a wall.
+        """
         looks, depths = [], []
         for track in self._tracks:
             sight, course = track.sight, track.person.course
@@ -194,7 +198,12 @@ class HeadTracker:
         if len(looks) < 2:
             return looks
         hidden = hidden_faces(CropWindows.concatenate([look.window for look in looks]), depths)
-        return [look for look, part in zip(looks, hidden, strict=True) if part <= _MOST_HIDDEN]
+        seen_then = [look.track is not None and look.track.sight.hidden > _MOST_HIDDEN for look in looks]
+        return [
+            look
+            for look, part, then in zip(looks, hidden, seen_then, strict=True)
+            if then or part <= _MOST_HIDDEN
+        ]
 
     def _look(self, image_bgr: NDArray[np.uint8], camera: CameraModel, looks: list[Look]) -> list[Sight]:
         """Look everywhere at once; what is sure to be a head, each once.

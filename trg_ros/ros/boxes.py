@@ -14,11 +14,12 @@ from trg_ros.errors import InputError
 FloatArray = npt.NDArray[np.float32]
 
 
-def boxes_from_message(message: Any) -> tuple[FloatArray, FloatArray]:
+def boxes_from_message(message: Any, width: int, height: int) -> tuple[FloatArray, FloatArray]:
     """trg_ros/FaceBoxArray or vision_msgs/Detection2DArray -> boxes (N, 4) and scores (N,).
 
     The messages carry boxes as detectors draw them, tight from forehead to chin; what comes back are the
-    larger square ones of TRG: left, top, right, bottom in px.
+    larger square ones of TRG: left, top, right, bottom in px. Trackers' boxes may leave the image (width x
+    height px): those that are outside altogether are left out.
     Raises InputError for a box without area or with NaN.
     """
     if hasattr(message, "boxes"):
@@ -34,7 +35,9 @@ def boxes_from_message(message: Any) -> tuple[FloatArray, FloatArray]:
             )
         if not np.isfinite(score):
             raise InputError(f"detections have a box with score {score}; give a number in 0 .. 1")
-    return trg_boxes_from_face_boxes(table[:, :4]), table[:, 4]
+    boxes = trg_boxes_from_face_boxes(table[:, :4])
+    inside = ((boxes[:, :2] < (width, height)) & (boxes[:, 2:] > -1)).all(axis=1)
+    return boxes[inside], table[inside, 4]
 
 
 def _detection(detection: Any) -> tuple[float, float, float, float, float]:

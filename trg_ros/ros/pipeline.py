@@ -156,7 +156,9 @@ class Pipeline:
         frame_id = message.header.frame_id
         intrinsics = self.intrinsics.for_image(message.header, width, height, settings, time.monotonic())
         self.log.settled("camera_info")
-        boxes, scores = (None, None) if frame.boxes is None else boxes_from_message(frame.boxes)
+        boxes, scores = None, None
+        if frame.boxes is not None:
+            boxes, scores = boxes_from_message(frame.boxes, width, height)
         stopwatch.lap("decoding")
         self.tracker.mirror = settings.mirror
         tracked = self.tracker.update(image_bgr, intrinsics.camera, stamp_s, boxes=boxes, scores=scores)
