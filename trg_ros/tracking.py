@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 _DUPLICATE_OVERLAP = 0.6
 #: Who is hidden by others more than this isn't looked for: the network would see the others.
 _MOST_HIDDEN = 0.5
+#: Who is seen although hidden more than this isn't behind the others.
+_WHOLLY = 0.9
 #: A part that is hidden more than this isn't clear.
 _CLEAR = 0.05
 #: Somebody who is alone is looked at for colours that often, seconds.
@@ -179,7 +181,7 @@ class HeadTracker:
     def _expected(self, camera: CameraModel) -> list[Look]:
         """Where known heads should be by now: those who are in the image, not too small, and not hidden.
 
-        Who was seen where the others should have hidden them is looked for nevertheless: somebody on
+        Who was seen where another's body should have hidden them is looked for nevertheless: somebody on
         another's lap, or a picture on a wall.
         """
         looks, depths = [], []
@@ -197,13 +199,14 @@ class HeadTracker:
                 depths.append(float(now[2]))
         if len(looks) < 2:
             return looks
-        hidden = hidden_faces(CropWindows.concatenate([look.window for look in looks]), depths)
-        seen_then = [look.track is not None and look.track.sight.hidden > _MOST_HIDDEN for look in looks]
-        return [
-            look
-            for look, part, then in zip(looks, hidden, seen_then, strict=True)
-            if then or part <= _MOST_HIDDEN
-        ]
+        windows = CropWindows.concatenate([look.window for look in looks])
+        hidden = hidden_faces(windows, depths) > _MOST_HIDDEN
+        if not hidden.any():
+            return looks
+        hidden_by_heads = hidden_faces(windows, depths, bodies=False) > _MOST_HIDDEN
+        seen_there = [look.track is not None and look.track.sight.hidden > _WHOLLY for look in looks]
+        gone = hidden & (hidden_by_heads | ~np.array(seen_there))
+        return [look for look, away in zip(looks, gone.tolist(), strict=True) if not away]
 
     def _look(self, image_bgr: NDArray[np.uint8], camera: CameraModel, looks: list[Look]) -> list[Sight]:
         """Look everywhere at once; what is sure to be a head, each once.

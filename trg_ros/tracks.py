@@ -14,8 +14,8 @@ from trg_ros.reidentification import Person
 
 Array = NDArray[np.float64]
 
-#: What a head with hair and shoulders hides: left, top, right of its TRG box, in sides; and all below.
-_SILHOUETTE = (0.0, -0.25, 1.0)
+#: What a head with hair hides: left, top, right, bottom of its TRG box, in sides. A body hides all below.
+_SILHOUETTE = (0.0, -0.25, 1.0, 1.0)
 #: The landmarks' part of that box.
 _FACE = 0.5 + 0.5 / LANDMARK_BOX_SCALE * np.array([-1.0, -1.0, 1.0, 1.0])
 
@@ -77,11 +77,12 @@ class Track:
         self.sight = sight
 
 
-def hidden_parts(windows: CropWindows, depths: Sequence[float], parts: Array) -> Array:
+def hidden_parts(windows: CropWindows, depths: Sequence[float], parts: Array, bodies: bool = True) -> Array:
     """(N, P) how much of each part of each of N heads is hidden by a nearer one, 0..1.
 
     :param windows: of the heads; depths: of the heads, metres.
     :param parts: (P, 4) left, top, right, bottom of a head's TRG box, in its sides.
+    :param bodies: whether heads have bodies below them.
     """
     if len(windows) < 2:
         return np.zeros((len(windows), len(parts)))
@@ -89,20 +90,22 @@ def hidden_parts(windows: CropWindows, depths: Sequence[float], parts: Array) ->
     corner = rays[:, :2] / np.maximum(rays[:, 2:], 1e-3) - 0.5 * size
     low = (corner[:, None] + parts[:, :2] * size[:, None])[:, None]  # (N, 1, P, 2)
     high = (corner[:, None] + parts[:, 2:] * size[:, None])[:, None]
-    left, top, right = (
-        corner[:, axis, None] + edge * size for axis, edge in zip((0, 1, 0), _SILHOUETTE, strict=True)
+    left, top, right, bottom = (
+        corner[:, axis, None] + edge * size for axis, edge in zip((0, 1, 0, 1), _SILHOUETTE, strict=True)
     )
+    if bodies:
+        bottom = np.full_like(bottom, np.inf)
     wide = np.minimum(high[..., 0], right) - np.maximum(low[..., 0], left)  # (N, those who hide it, P)
-    tall = high[..., 1] - np.maximum(low[..., 1], top)
+    tall = np.minimum(high[..., 1], bottom) - np.maximum(low[..., 1], top)
     covered = np.maximum(wide, 0) * np.maximum(tall, 0) / (high - low).prod(axis=-1)
     depth = np.asarray(depths)
     covered[depth >= depth[:, None]] = 0.0
     return np.minimum(covered, 1.0).max(axis=1)
 
 
-def hidden_faces(windows: CropWindows, depths: Sequence[float]) -> Array:
+def hidden_faces(windows: CropWindows, depths: Sequence[float], bodies: bool = True) -> Array:
     """(N,) how much of each face is hidden by nearer heads; see :func:`hidden_parts`."""
-    return hidden_parts(windows, depths, _FACE[None])[:, 0]
+    return hidden_parts(windows, depths, _FACE[None], bodies)[:, 0]
 
 
 def give_slots(tracks: list[Track], taken: set[int], wanted: set[int], count: int) -> None:
