@@ -32,6 +32,11 @@ def has_bf16():
     return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+needs_bf16 = pytest.mark.skipif(
+    not has_bf16(), reason="this CPU has no bf16 instructions, or openvino is missing"
+)
+
+
 @pytest.fixture(scope="module")
 def tiny():
     return checkpoint_of(small_network(regressor_activation="relu"))
@@ -148,7 +153,18 @@ def test_two_threads_at_once(tiny):
     assert not wrong
 
 
-@pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16 instructions, or openvino is missing")
+@needs_openvino
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=needs_bf16)])
+def test_two_iterations_on_one_map(precision):
+    """Between two networks, a map goes over once."""
+    checkpoint = checkpoint_of(small_network(deconv_widths=(12, 8), lateral_connections=True))
+    crops, boxes = crops_and_boxes(3)
+    found = OpenVINOBackend(checkpoint, precision, threads=1).infer(crops, boxes)
+    expected = TorchBackend(checkpoint, torch.device("cpu")).infer(crops, boxes)
+    np.testing.assert_allclose(found.rotation, expected.rotation, atol=1e-4 if precision == "fp32" else 0.1)
+
+
+@needs_bf16
 def test_bf16_of_the_packaged_weights(astronaut_bgr):
     """Only trained weights say what rounding costs."""
     try:

@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trg_ros.model.backbone import HeatmapHead, upsample
 from trg_ros.model.config import IMAGE_MEAN, IMAGE_STD, TRGConfig
-from trg_ros.model.deployed_points import deployed_points, looking_iterations
+from trg_ros.model.deployed_points import deployed_points, levels_looked_at, looking_iterations
 from trg_ros.model.network import TRG, project_to_crop
 from trg_ros.model.pose import pose_in_camera
 from trg_ros.model.regressor import POSE_SIZE, Regressor
@@ -79,15 +79,15 @@ class DeployedTRG(nn.Module):
 
 
 class DeployedFeatures(nn.Module):
-    """(N, S, S, 3) uint8 RGB -> landmarks68_crop (N, 68, 2), then a map (N, C, H, W) for each iteration that
-    looks at one."""
+    """(N, S, S, 3) uint8 RGB -> landmarks68_crop (N, 68, 2), then each map (N, C, H, W) that an iteration
+    looks at, once."""
 
     mean: Tensor
 
     def __init__(self, model: TRG):
         super().__init__()
         config = model.config
-        self.levels = [config.map_level(iteration) for iteration in looking_iterations(model)]
+        self.levels = levels_looked_at(model)
         self.heatmap_level = config.heatmap_level % len(config.deconv_widths)
         self.backbone = _folded(model.backbone)
         needed = 1 + max([*self.levels, self.heatmap_level])
@@ -147,6 +147,8 @@ class DeployedRefinement(nn.Module):
         state = torch.cat([model.initial_landmarks[order].flatten(), model.initial_pose[_POSE_ORDER]])
         looking = looking_iterations(model)
         self.looks = [iteration in looking for iteration in range(config.iterations)]
+        levels = levels_looked_at(model)
+        self.places = [levels.index(config.map_level(iteration)) for iteration in looking]
         self.point_features = nn.ModuleList(deployed_points(model, looking))
         regressors = [cast(Regressor, regressor) for regressor in model.regressors]
         self.regressors = nn.ModuleList(
@@ -168,7 +170,7 @@ class DeployedRefinement(nn.Module):
         hidden: list[Tensor] = []
         points = self.grid.expand(box.shape[0], -1, -1)
         follow = self.config.sampling == "landmarks"
-        looks = zip(self.point_features, maps, strict=True)
+        looks = zip(self.point_features, [maps[place] for place in self.places], strict=True)
         for index, regressor in enumerate(self.regressors):
             known = [*fed_back, box_feature]
             if self.looks[index]:

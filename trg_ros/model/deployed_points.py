@@ -20,6 +20,11 @@ def looking_iterations(model: TRG) -> list[int]:
     ]
 
 
+def levels_looked_at(model: TRG) -> list[int]:
+    """Of the upsampled maps, ascending."""
+    return sorted({model.config.map_level(iteration) for iteration in looking_iterations(model)})
+
+
 def deployed_points(model: TRG, iterations: list[int]) -> "list[DeployedPoints]":
     """For each of these iterations; where the points never change and the map is small, as a product."""
     config, parts = model.config, list[DeployedPoints]()
