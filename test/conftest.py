@@ -38,6 +38,15 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def face_model(shared_dir: Path) -> Path:
+    """The packed ICT-FaceKit model; tests skip where it is absent."""
+    path = shared_dir / "ict_facekit" / "ict_face_model.npz"
+    if not path.is_file():
+        pytest.skip(f"no packed ICT-FaceKit model at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
 def astronaut_bgr() -> np.ndarray:
     """NASA's portrait of Eileen Collins, public domain, (512, 512, 3) uint8 BGR; one face, about frontal."""
     data = pytest.importorskip("skimage.data", reason="the real photo comes from scikit-image")

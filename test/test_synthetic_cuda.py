@@ -47,14 +47,6 @@ def kernels(request: pytest.FixtureRequest, device: torch.device) -> Kernels:
 
 
 @pytest.fixture(scope="module")
-def face_model(shared_dir: Path) -> Path:
-    path = shared_dir / "ict_facekit" / "ict_face_model.npz"
-    if not path.is_file():
-        pytest.skip(f"no packed ICT-FaceKit model at {path}")
-    return path
-
-
-@pytest.fixture(scope="module")
 def renderer(face_model: Path) -> HeadRenderer:
     return HeadRenderer(face_model, RenderSettings(crop_side=64))
 
