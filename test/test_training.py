@@ -12,7 +12,7 @@ pytest.importorskip("numba", reason="training needs the extra [train]")
 
 from rendered_samples import MARGIN, fake_samples
 
-from trg_ros.checkpoint import load_checkpoint
+from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
 from trg_ros.errors import CheckpointError, DeviceError, InputError
 from trg_ros.synthetic.backgrounds import photo_patches, procedural_patches
 from trg_ros.synthetic.dataset import RenderedDataset, write_shard
@@ -211,6 +211,12 @@ def test_missing_data_says_what_to_do(tmp_path: Path) -> None:
     (broken / "images.npy").write_bytes(b"")
     with pytest.raises(InputError, match="not a rendered shard"):
         RenderedDataset(tmp_path)
+
+
+def test_the_packaged_network_is_the_one_of_its_configuration() -> None:
+    config = Path(__file__).parents[1] / "config" / "train" / "trg-small.yaml"
+    packaged = load_checkpoint(default_checkpoint_path())
+    assert load_training_config(config).model == packaged.config
 
 
 def test_the_packaged_configurations_are_valid() -> None:

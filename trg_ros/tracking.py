@@ -16,17 +16,13 @@ from trg_ros.estimator import HeadPose, HeadPoseEstimator
 from trg_ros.matching import led, plan_looks
 from trg_ros.reidentification import Person, who_is_who
 from trg_ros.searching import DirectSearcher, Finding, Searcher
-from trg_ros.tracks import Look, Sight, Track, give_slots, hidden_faces, hidden_parts
+from trg_ros.tracks import Look, Sight, Track, give_slots, hidden_faces, hidden_parts, in_view
 from trg_ros.windows import windows_of_boxes
 
 Array = NDArray[np.float64]
 
 #: Two tracks that overlap more than this are one head.
 _DUPLICATE_OVERLAP = 0.6
-#: Who is hidden by others more than this isn't looked for: the network would see the others.
-_MOST_HIDDEN = 0.5
-#: Who is seen although hidden more than this isn't behind the others.
-_WHOLLY = 0.9
 #: A part that is hidden more than this isn't clear.
 _CLEAR = 0.05
 #: Somebody who is alone is looked at for colours that often, seconds.
@@ -179,11 +175,7 @@ class HeadTracker:
         return None if finding is None or finding.stamp_s == self._stamp_s else self._searched
 
     def _expected(self, camera: CameraModel) -> list[Look]:
-        """Where known heads should be by now: those who are in the image, not too small, and not hidden.
-
-        Who was seen where another's body should have hidden them is looked for nevertheless: somebody on
-        another's lap, or a picture on a wall.
-        """
+        """Where known heads should be by now: those who are in the image, not too small, and not hidden."""
         looks, depths = [], []
         for track in self._tracks:
             sight, course = track.sight, track.person.course
@@ -197,16 +189,7 @@ class HeadTracker:
                 last = sight.look
                 looks.append(Look(window, last.detector_score, last.misses, track, found=not track.id))
                 depths.append(float(now[2]))
-        if len(looks) < 2:
-            return looks
-        windows = CropWindows.concatenate([look.window for look in looks])
-        hidden = hidden_faces(windows, depths) > _MOST_HIDDEN
-        if not hidden.any():
-            return looks
-        hidden_by_heads = hidden_faces(windows, depths, bodies=False) > _MOST_HIDDEN
-        seen_there = [look.track is not None and look.track.sight.hidden > _WHOLLY for look in looks]
-        gone = hidden & (hidden_by_heads | ~np.array(seen_there))
-        return [look for look, away in zip(looks, gone.tolist(), strict=True) if not away]
+        return in_view(looks, depths)
 
     def _look(self, image_bgr: NDArray[np.uint8], camera: CameraModel, looks: list[Look]) -> list[Sight]:
         """Look everywhere at once; what is sure to be a head, each once.

@@ -16,6 +16,10 @@ Array = NDArray[np.float64]
 
 #: What a head with hair hides: left, top, right, bottom of its TRG box, in sides. A body hides all below.
 _SILHOUETTE = (0.0, -0.25, 1.0, 1.0)
+#: Who is hidden by others more than this isn't looked for: the network would see the others.
+_MOST_HIDDEN = 0.5
+#: Who is seen although hidden more than this isn't behind the others.
+_WHOLLY = 0.9
 #: The landmarks' part of that box.
 _FACE = 0.5 + 0.5 / LANDMARK_BOX_SCALE * np.array([-1.0, -1.0, 1.0, 1.0])
 
@@ -106,6 +110,26 @@ def hidden_parts(windows: CropWindows, depths: Sequence[float], parts: Array, bo
 def hidden_faces(windows: CropWindows, depths: Sequence[float], bodies: bool = True) -> Array:
     """(N,) how much of each face is hidden by nearer heads; see :func:`hidden_parts`."""
     return hidden_parts(windows, depths, _FACE[None], bodies)[:, 0]
+
+
+def in_view(looks: list[Look], depths: Sequence[float]) -> list[Look]:
+    """The looks at those whom nobody nearer hides.
+
+    Who was seen where another's body should have hidden them is looked for nevertheless: somebody on
+    another's lap, or a picture on a wall.
+
+    :param depths: of the heads that are expected, metres.
+    """
+    if len(looks) < 2:
+        return looks
+    windows = CropWindows.concatenate([look.window for look in looks])
+    hidden = hidden_faces(windows, depths) > _MOST_HIDDEN
+    if not hidden.any():
+        return looks
+    hidden_by_heads = hidden_faces(windows, depths, bodies=False) > _MOST_HIDDEN
+    seen_there = [look.track is not None and look.track.sight.hidden > _WHOLLY for look in looks]
+    gone = hidden & (hidden_by_heads | ~np.array(seen_there))
+    return [look for look, away in zip(looks, gone.tolist(), strict=True) if not away]
 
 
 def give_slots(tracks: list[Track], taken: set[int], wanted: set[int], count: int) -> None:
