@@ -35,6 +35,7 @@ _COUNTS = {
     "hidden_width": (1, 16_384),
     "iterations": (1, 8),
 }
+_NUMBERS = {"dropout": (0.0, 0.99), "landmark_scale": (0.0, 1000.0), "second_look_scale": (0.7, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class TRGConfig:
     translation           how pose and box make the translation, see `trg_ros.model.pose`: "correction" (the
                           paper's Eq. 2), "camera_offset", "local_to_global" or "direct".
     predicts_landmarks    false: poses alone, of the initial face; needs sampling "grid".
+    second_look_scale     side of the boxes of second looks and of trackers over TRG's: who knows where the
+                          face is can look closer.
     """
 
     input_size: int = 192
@@ -91,6 +94,7 @@ class TRGConfig:
     box_feature: str = "full"
     translation: str = "correction"
     predicts_landmarks: bool = True
+    second_look_scale: float = 1.0
 
     def __post_init__(self) -> None:
         """:raises InputError: naming the field that can't be used."""
@@ -109,10 +113,10 @@ class TRGConfig:
         for name in ("lateral_connections", "multi_scale", "detach_iterations", "predicts_landmarks"):
             if not isinstance(getattr(self, name), bool):
                 raise _bad(self, name, "must be true or false")
-        for name, limit in (("dropout", 0.99), ("landmark_scale", 1000.0)):
+        for name, (least, most) in _NUMBERS.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= limit:
-                raise _bad(self, name, f"must be a number from 0 to {limit}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+                raise _bad(self, name, f"must be a number from {least:g} to {most:g}")
         self._check_consistency()
 
     def _check_consistency(self) -> None:

@@ -83,6 +83,7 @@ class Augmenter:
     :param size: side of the crops in pixels.
     :param flip: (V,) landmark on the other side of the face. :param landmarks68: (68,) landmark indices.
     :param backgrounds: (B, H, W, 3) uint8 RGB patches.
+    :param settled_scale: side of settled boxes over TRG's, `TRGConfig.second_look_scale`.
     :param hair: what ``hair_probability`` puts over faces; None: nothing.
     :param view: side of a picture over that of the face's box; more than 1 shows what is around it.
     """
@@ -95,9 +96,10 @@ class Augmenter:
         backgrounds: np.ndarray,
         config: AugmentationConfig,
         view: float = 1.0,
+        settled_scale: float = 1.0,
         hair: HairLayers | None = None,
     ) -> None:
-        self.size, self.config = size, config
+        self.size, self.config, self._settled_scale = size, config, settled_scale
         self._view, self._face = view, size / view
         self._flip, self._landmarks68, self._backgrounds = flip, landmarks68, backgrounds
         self._hair = hair
@@ -174,6 +176,7 @@ class Augmenter:
         sigma = np.where(settled, c.settled_scale_sigma, c.scale_sigma)
         shift = rng.uniform(-1, 1, (count, 2)) * reach[:, None]
         scale = np.exp(sigma * np.clip(rng.normal(0, 1, count), -2.5, 2.5))
+        scale *= np.where(settled, self._settled_scale, 1.0)
         center = box[:, :2] + shift * box[:, 2:]
         return np.concatenate([center, box[:, 2:] * scale[:, None]], axis=1).astype(np.float32)
 

@@ -124,7 +124,15 @@ class BatchStream:
 
     def _augmenter(self, size: int) -> Augmenter:
         chosen, config = self._landmark_set, self._config.augmentation
-        return Augmenter(size, chosen.flip, chosen.landmarks68, self._backgrounds, config, hair=self._hair)
+        return Augmenter(
+            size,
+            chosen.flip,
+            chosen.landmarks68,
+            self._backgrounds,
+            config,
+            settled_scale=self._config.model.second_look_scale,
+            hair=self._hair,
+        )
 
 
 def to_tensors(
