@@ -82,12 +82,17 @@ class Listener:
         if message.status[0].name == "/headpose" and message.status[0].values:
             self.numbers = {pair.key: pair.value for pair in message.status[0].values}
 
+    def images(self, *counts: str) -> int:
+        """Sum of the node's counts of images."""
+        return sum(int(self.numbers[f"images {one}"]) for one in counts)
+
     def unexplained(self) -> int:
         """Images that the node got and that ended in none of its counts; one may be in work."""
-        counts = ("processed", "dropped", "repeated", "refused", "failed")
-        return int(self.numbers["images received"]) - sum(
-            int(self.numbers[f"images {one}"]) for one in counts
-        )
+        return self.images("received") - self.images("processed", "dropped", "repeated", "refused", "failed")
+
+    def known(self) -> int:
+        """Images of which the node knows that they were sent, whether they came or not."""
+        return self.images("received", "overtaken", "lost")
 
 
 @dataclass(frozen=True)
@@ -104,37 +109,65 @@ class Segment:
     """Of the node."""
     load: float
     """Processes that wanted to run, averaged over the last minute; two of them are ours."""
+    overtaken: int
+    """Images that newer ones replaced before the node took them."""
+    dropped: int
+    """Images that came while the node was at another one, and were replaced by a newer one."""
 
     @classmethod
     def play(cls, robot: Robot, picture: np.ndarray, listener: Listener, node: NodeProcess) -> Segment:
         listener.latencies_s.clear()
         listener.faces.clear()
         used_s = node.cpu_s()
+        overtaken, dropped = listener.images("overtaken"), listener.images("dropped")
         sent = play(robot, picture, 60.0 * MINUTES / SEGMENTS)
         p50, p95 = np.quantile(listener.latencies_s, (0.5, 0.95)).round(4)
         answers, faces = len(listener.faces), float(np.mean(listener.faces))
         cpu_s = round(node.cpu_s() - used_s, 2)
-        return cls(sent, answers, faces, float(p50), float(p95), node.memory_mb(), cpu_s, load()[0])
+        return cls(
+            sent,
+            answers,
+            faces,
+            float(p50),
+            float(p95),
+            node.memory_mb(),
+            cpu_s,
+            load()[0],
+            listener.images("overtaken") - overtaken,
+            listener.images("dropped") - dropped,
+        )
 
     def __str__(self) -> str:
         return (
             f"{self.memory_mb:7.1f} MB  {self.answers:6d} of {self.sent} answered, {self.faces:.2f} faces, "
             f"latency p50 {1e3 * self.p50_s:6.1f} ms  p95 {1e3 * self.p95_s:6.1f} ms  "
-            f"{self.cpu_s:.1f} s of CPU  load {self.load:.1f}"
+            f"{self.cpu_s:.1f} s of CPU  load {self.load:.1f}  "
+            f"overtaken {self.overtaken}  dropped {self.dropped}"
         )
 
 
-def write_report(path: str, segments: list[Segment], listener: Listener) -> None:
-    """Everything that was seen, as JSON."""
+def write_report(path: str, segments: list[Segment], listener: Listener, unknown: int) -> None:
+    """Everything that was seen, as JSON.
+
+    :param unknown: images that were sent and are in none of the node's counts.
+    """
     report = {
         "minutes": MINUTES,
         "rate_hz": RATE_HZ,
         "machine": describe_machine(os.environ.get("TRG_SOAK_MACHINE")),
         "segments": [asdict(segment) for segment in segments],
         "poses_without_transforms": len(listener.waiting),
+        "images_unknown_to_the_node": unknown,
         "node": {key: value for key, value in listener.numbers.items() if "topic" not in key},
     }
     Path(path).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def await_numbers(robot: Robot, listener: Listener) -> bool:
+    """Listen until the node has said how things are after the last image."""
+    robot.spin(2.0)
+    listener.numbers = {}
+    return robot.spin_until(lambda: listener.numbers)
 
 
 def play(robot: Robot, picture: np.ndarray, seconds: float) -> int:
@@ -164,27 +197,30 @@ def test_a_long_run_leaves_no_trace(
     robot.image = picture
     warm = robot.spin_until(lambda: listener.faces.count(4) >= WARM_UP, timeout_s=400.0, sending=True)
     assert warm, f"faces in images: {Counter(listener.faces)}\n{node.log}"
-    segments: list[Segment] = []
+    assert await_numbers(robot, listener)
+    known, segments = listener.known(), []
     for _ in range(SEGMENTS):
         segments.append(Segment.play(robot, picture, listener, node))
         print(segments[-1], flush=True)
     sent = sum(segment.sent for segment in segments)
     answered = sum(segment.answers for segment in segments)
-    listener.numbers.clear()
-    assert robot.spin_until(lambda: listener.numbers)
+    assert await_numbers(robot, listener)
+    unknown = sent - (listener.known() - known)
     robot.spin_until(lambda: not listener.waiting)
-    print(f"sent {sent}, answered {answered}, without transforms {len(listener.waiting)}", listener.numbers)
+    print(f"sent {sent}, answered {answered}, without transforms {len(listener.waiting)}", end=", ")
+    print(f"unknown to the node {unknown}", listener.numbers)
     if REPORT:
-        write_report(REPORT, segments, listener)
+        write_report(REPORT, segments, listener, unknown)
     settled = segments[3:]
     growth_mb = settled[-1].memory_mb - settled[0].memory_mb
     record_property(
         "measured",
         f"{MINUTES:g} min at {RATE_HZ:g} Hz: {answered} of {sent} images answered, "
-        f"memory {growth_mb:+.1f} MB, "
+        f"{listener.images('overtaken')} overtaken, {unknown} unknown, memory {growth_mb:+.1f} MB, "
         f"latency p50 {1e3 * settled[0].p50_s:.0f} -> {1e3 * settled[-1].p50_s:.0f} ms",
     )
     assert not listener.waiting, "poses without transforms"
     assert 0 <= listener.unexplained() <= 1
+    assert unknown == 0, "images that were sent and that the node knows nothing of"
     assert listener.numbers["images refused"] == listener.numbers["images failed"] == "0"
     assert growth_mb < 5.0, [segment.memory_mb for segment in segments]

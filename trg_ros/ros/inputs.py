@@ -6,12 +6,14 @@ The callbacks only store: images go to the mailbox, calibrations to the Intrinsi
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from trg_ros.msg import FaceBoxArray
+from trg_ros.ros.arrivals import Arrivals
 from trg_ros.ros.boxes import BoxPairing
 from trg_ros.ros.frame import Frame
 
@@ -43,6 +45,7 @@ class Inputs:
         self._intrinsics = intrinsics
         self._statistics = statistics
         self._pairing = BoxPairing()
+        self.arrivals = Arrivals()
         self._reliability = settings.image_reliability
         self._subscriptions: dict[str, tuple[object, Subscription[Any]]] = {}
         self.image_type: Any = CompressedImage if settings.image_transport == "compressed" else Image
@@ -87,8 +90,9 @@ class Inputs:
             if self._subscriptions[name][0] == kind:
                 return
             self._node.destroy_subscription(self._subscriptions.pop(name)[1])
-        subscription = self._node.create_subscription(message_type, topic, callback, qos)
-        self._subscriptions[name] = kind, subscription
+        counted = partial(self.arrivals.subscribe, self._node)
+        create = counted if name == "image" else self._node.create_subscription
+        self._subscriptions[name] = kind, create(message_type, topic, callback, qos)
 
     def _detections_type(self) -> Any:
         types = {info.topic_type for info in self._node.get_publishers_info_by_topic(self.detections_topic)}
