@@ -110,10 +110,10 @@ class DiscDetector:
         return square_box(detections.boxes, 1.4).astype(np.float32)
 
 
-def checkpoint(size=96):
+def checkpoint(size=96, second_look_scale=1.0):
     """What the estimator reads of a checkpoint."""
     return SimpleNamespace(
-        config=SimpleNamespace(input_size=size),
+        config=SimpleNamespace(input_size=size, second_look_scale=second_look_scale),
         topology=TOPOLOGY,
         info=CheckpointInfo(name="discs"),
         uncertainty=None,

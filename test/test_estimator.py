@@ -79,6 +79,23 @@ def test_each_window_is_looked_at_as_often_as_it_asks_for(estimator):
     assert (mixed.windows.center[1] != once.windows.center[1]).all()
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.85])
+def test_where_a_face_is_known_to_be_the_network_looks_closer(scale):
+    """In second looks, and in windows that are settled from the start; what it asks for stays TRG's box."""
+    camera = CAMERAS["none"]
+    estimator = HeadPoseEstimator(checkpoint(second_look_scale=scale), DiscBackend(), DiscDetector())
+    image, boxes = draw(camera, CENTERS), np.stack([box_of(camera, center) for center in CENTERS])
+    windows = CropWindows.from_boxes(camera, boxes)
+    settled = np.array([True, False])
+    first = estimator.estimate_windows(image, camera, windows, np.array([0, 0]), settled=settled)
+    np.testing.assert_allclose(first.windows.size, windows.size * np.where(settled, scale, 1.0))
+    second = estimator.estimate_windows(image, camera, windows, np.array([1, 1]))
+    np.testing.assert_allclose(second.windows.size, scale * windows.size, rtol=0.05)
+    np.testing.assert_allclose(second.implied.size, windows.size, rtol=0.05)
+    places = np.einsum("nij,nj->ni", second.windows.camera_R_virtual, second.result.translation)
+    np.testing.assert_allclose(places, CENTERS, rtol=0.05, atol=0.01)
+
+
 def test_fisheye_far_off_the_axis(estimator):
     """At 50 degrees off the axis the virtual camera turns; the pose comes back in the camera's frame."""
     camera = CAMERAS["equidistant"]

@@ -50,7 +50,13 @@ def test_a_settled_look_faces_the_head_and_stands_upright_with_it() -> None:
     config = AugmentationConfig(settled_probability=1.0, settled_roll_sigma_degrees=0.0)
     chosen = default_landmark_set()
     black = np.zeros((1, 64, 64, 3), np.uint8)
-    batch = Augmenter(32, chosen.flip, chosen.landmarks68, black, config)(samples, np.random.default_rng(4))
+
+    def made(scale: float) -> TrainingBatch:
+        augmenter = Augmenter(32, chosen.flip, chosen.landmarks68, black, config, settled_scale=scale)
+        return augmenter(samples, np.random.default_rng(4))
+
+    batch = made(1.0)
+    np.testing.assert_allclose(made(0.85).box[:, 2], 0.85 * batch.box[:, 2], rtol=1e-6)
     assert np.abs(batch.box[:, :2] / batch.box[:, 2:]).max() < 0.1
     assert np.abs(batch.rotation[:, 0, 1]).max() < 0.02 and batch.rotation[:, 1, 1].min() > 0
     np.testing.assert_allclose(

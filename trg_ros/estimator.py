@@ -161,7 +161,8 @@ class HeadPoseEstimator:
             side counts; they may reach out of the image); None: the detector's faces. Of tight face boxes
             :func:`~trg_ros.detection.trg_boxes_from_face_boxes` makes such.
         :param scores: (N,) how sure the source of ``boxes`` is, 0..1.
-        :param refine: how often to look again, facing the head and upright with it; two looks more settle it.
+        :param refine: how often to look again, closer, facing the head and upright with it; two more settle
+            it.
         :returns: one head for each box in order, or the detector's best first. A head's score is the lower of
             the box's score (1 if there is none) and the network's own :func:`~trg_ros.opinions.consistency`.
         :raises InputError: for an image or boxes that can't be used, or an image not of the camera's size.
@@ -218,21 +219,28 @@ class HeadPoseEstimator:
         windows: CropWindows,
         refine: NDArray[np.int64],
         mirror: bool = False,
+        settled: NDArray[np.bool_] | None = None,
     ) -> WindowEstimates:
         """The network on windows of an image, each looked at again ``refine`` (N,) times; for trackers.
 
         Checks nothing: the image has been checked, the windows are valid.
+
+        :param windows: in TRG's box convention. Where a face is known to be (``settled`` (N,), None: nowhere,
+            and all second looks) the network looks closer if it was trained to; the windows of the estimates
+            are those that it saw.
         """
         if not len(windows):
             return self._judged(windows, NO_RESULT)
-        cut = self._cutter(image_bgr, camera)
+        cut, closer = self._cutter(image_bgr, camera), self.checkpoint.config.second_look_scale
+        if settled is not None and closer != 1.0:
+            windows = windows.scaled(np.where(settled, closer, 1.0))
         result = self._infer(cut(windows), windows, mirror)
         judged = self._judged(windows, result)
         for look in range(int(refine.max())):
             again = np.flatnonzero((refine > look) & judged.plausible)
             if not len(again):
                 break
-            windows = windows.with_rows(again, judged.implied[again])
+            windows = windows.with_rows(again, judged.implied[again].scaled(closer))
             second = self._infer(cut(windows[again]), windows[again], mirror)
             judged = self._judged(windows, judged.result.with_rows(again, second))
         return judged

@@ -130,7 +130,8 @@ def _run_protocol(args: argparse.Namespace, path: Path, checkpoint: "Checkpoint"
     predict = NetworkPredictor(checkpoint, args.device, args.pose_source)
     dataset: HeadDataset
     if args.dataset == "synthetic":
-        dataset = HeldOutHeads(_held_out(args), checkpoint.config.input_size)
+        config = checkpoint.config
+        dataset = HeldOutHeads(_held_out(args), config.input_size, config.second_look_scale)
     else:
         dataset = open_dataset(args.dataset, args.data, args.split, args.boxes, args.assets)
     chosen = dataset[:: args.every]

@@ -19,10 +19,10 @@ class HeldOutHeads(HeadDataset):
     title = "held-out rendered heads"
     layout = ()
 
-    def __init__(self, held_out: HeldOutSet, size: int) -> None:
+    def __init__(self, held_out: HeldOutSet, size: int, second_look_scale: float = 1.0) -> None:
         chosen = default_landmark_set()
         self.topology: Topology = Topology(chosen.triangles, chosen.sampled, chosen.landmarks68, chosen.flip)
-        self._batch = held_out.crops(size)
+        self._batch = held_out.crops(size, second_look_scale)
         self._size = size
 
     def __len__(self) -> int:

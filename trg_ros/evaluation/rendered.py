@@ -45,18 +45,22 @@ class HeldOutSet:
     dataset: RenderedDataset
     count: int
     condition: str = "hard"
-    _batches: dict[int, TrainingBatch] = field(default_factory=dict)
+    _batches: dict[tuple[int, float], TrainingBatch] = field(default_factory=dict)
 
     @classmethod
     def load(cls, root: Path, count: int, condition: str = "hard") -> "HeldOutSet":
         dataset = RenderedDataset(root)
         return cls(dataset, min(count, len(dataset)), condition)
 
-    def crops(self, size: int) -> TrainingBatch:
-        """All crops at a side in pixels, with boxes and labels; made once per size."""
-        if size not in self._batches:
-            self._batches[size] = self._make(size)
-        return self._batches[size]
+    def crops(self, size: int, second_look_scale: float = 1.0) -> TrainingBatch:
+        """All crops at a side in pixels, with boxes and labels; made once.
+
+        :param second_look_scale: of the network that will see them, `TRGConfig.second_look_scale`.
+        """
+        key = (size, second_look_scale)
+        if key not in self._batches:
+            self._batches[key] = self._make(size, second_look_scale)
+        return self._batches[key]
 
     def attributes(self) -> dict[str, np.ndarray]:
         """What the heads look like, (count,) per name; empty for sets that don't say."""
@@ -71,16 +75,18 @@ class HeldOutSet:
         batches, as pictures are large. The batches' boxes are the pictures'."""
         yield from self._parts(size, view, _EXACT_BOXES)
 
-    def _make(self, size: int) -> TrainingBatch:
-        parts = list(self._parts(size, 1.0, CONDITIONS[self.condition][1]))
+    def _make(self, size: int, second_look_scale: float) -> TrainingBatch:
+        parts = list(self._parts(size, 1.0, CONDITIONS[self.condition][1], second_look_scale))
         names = [entry.name for entry in fields(TrainingBatch)]
         return TrainingBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
-    def _parts(self, size: int, view: float, effects: dict[str, float]) -> Iterator[TrainingBatch]:
+    def _parts(
+        self, size: int, view: float, effects: dict[str, float], settled_scale: float = 1.0
+    ) -> Iterator[TrainingBatch]:
         chosen = default_landmark_set()
         backgrounds = procedural_patches(100, 256, HELD_OUT_SEED)
         config = replace(AugmentationConfig(), **_GEOMETRY, **effects)  # type: ignore[arg-type]
-        augmenter = Augmenter(size, chosen.flip, chosen.landmarks68, backgrounds, config, view)
+        augmenter = Augmenter(size, chosen.flip, chosen.landmarks68, backgrounds, config, view, settled_scale)
         for first in range(0, self.count, BATCH):
             indices = np.arange(first, min(first + BATCH, self.count))
             yield augmenter(self.dataset.gather(indices), np.random.default_rng([HELD_OUT_SEED, first]))

@@ -101,7 +101,7 @@ def _measured(model: TRG, root: Path, size: int) -> dict[str, Any]:
 
 def measure(model: TRG, held_out: HeldOutSet, size: int) -> dict[str, Any]:
     """`CheckpointInfo.measured_errors` of a model at an input size, in all and by group."""
-    batch = held_out.crops(size)
+    batch = held_out.crops(size, model.config.second_look_scale)
     truth, predicted = held_out.truth(batch), predict_poses(model, batch)
     errors = per_sample_errors(predicted, truth)
     moderate = np.abs(yaw_degrees(truth)) < 60

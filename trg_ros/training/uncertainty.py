@@ -104,6 +104,7 @@ def training_batches(config: TrainingConfig, size: int, samples: int) -> Iterato
         chosen.landmarks68,
         load_backgrounds(config.data, config.seed),
         augmentation,
+        settled_scale=config.model.second_look_scale,
     )
     dataset = RenderedDataset(Path(config.data.root).expanduser())
     rng = np.random.default_rng(config.seed)
