@@ -143,3 +143,16 @@ def test_identities_have_colours_of_their_own():
 def test_wrong_images_are_refused(image):
     with pytest.raises(InputError):
         draw_heads(image, [], CAMERA)
+
+
+def test_in_a_small_face_landmarks_tint_and_do_not_hide():
+    def changed(size_px):
+        item = head_at([0.0, 0.0, 96.0 / size_px], size_px=size_px)
+        drawn, plain = (
+            draw_heads(blank(), [item], CAMERA, labels=False, landmarks=on) for on in (True, False)
+        )
+        reach = int(0.3 * size_px)
+        face = slice(240 - reach, 240 + reach), slice(320 - reach, 320 + reach)
+        return np.abs(drawn[face].astype(int) - plain[face]).mean()
+
+    assert changed(24.0) < 2.5 * changed(200.0)

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from trg_ros.camera import CameraModel
 from trg_ros.checks import check_image
+from trg_ros.labels import Colour, Label, draw_labels
 
 if TYPE_CHECKING:
     from trg_ros.estimator import HeadPose
 
-Colour = tuple[int, int, int]
 ImageArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
 
@@ -31,7 +31,8 @@ _IDENTITY_COLOURS_BGR: tuple[Colour, ...] = (
     (240, 130, 190), (60, 140, 255), (220, 220, 120), (180, 180, 220),
 )  # fmt: skip
 _SHADOW_BGR: Colour = (25, 22, 20)
-_FONT = cv2.FONT_HERSHEY_DUPLEX
+_DENSEST_COVER = 0.14
+"""How much of a face its landmarks may hide on average."""
 _SUBPIXEL_BITS = 4
 _LARGEST_COORDINATE = 30000.0
 """OpenCV clips lines in 32-bit fixed point; ends further away than this would overflow it."""
@@ -49,12 +50,11 @@ class IdentifiedHead(Protocol):
         """The estimate."""
 
 
-class _Labelled(NamedTuple):
-    """What is drawn."""
+class _Drawn(NamedTuple):
+    """What is drawn of a head."""
 
     head: HeadPose
-    colour: Colour
-    label: str
+    label: Label
 
 
 def draw_heads(
@@ -78,29 +78,27 @@ def draw_heads(
     """
     check_image(image_bgr)
     canvas = np.array(image_bgr, np.uint8, order="C")
-    labelled = [_labelled(index, item) for index, item in enumerate(heads)]
-    drawable = [item for item in labelled if _is_finite(item.head)]
-    by_distance = sorted(drawable, key=lambda item: -float(item.head.camera_T_face[2, 3]))
-    for item in by_distance:
+    drawn = [_drawn(index, item) for index, item in enumerate(heads)]
+    drawable = [item for item in drawn if _is_finite(item.head)]
+    farthest_first = sorted(drawable, key=lambda item: -float(item.head.camera_T_face[2, 3]))
+    for head, _ in farthest_first:
         if landmarks:
-            _draw_landmarks(canvas, item.head)
-    for item in by_distance:
-        stroke_px = _stroke(canvas, item.head.box)
-        _draw_box(canvas, item.head.box, item.colour)
-        draw_axes(canvas, item.head.camera_T_face, camera or item.head.camera, axes_length_m, stroke_px)
+            _draw_landmarks(canvas, head)
+    for head, label in farthest_first:
+        stroke_px = _stroke(canvas, head.box)
+        _draw_box(canvas, head.box, label.colour)
+        draw_axes(canvas, head.camera_T_face, camera or head.camera, axes_length_m, stroke_px)
     if labels:
-        for item in by_distance:
-            _draw_label(canvas, item)
+        draw_labels(canvas, [label for _, label in reversed(farthest_first)])
     return canvas
 
 
-def _labelled(index: int, item: Any) -> _Labelled:
+def _drawn(index: int, item: Any) -> _Drawn:
     """:param item: a head, with or without an identity."""
     head: HeadPose = getattr(item, "head", item)
     distance = f"{float(np.linalg.norm(head.camera_T_face[:3, 3])):.2f} m"
-    if head is item:
-        return _Labelled(head, identity_colour(index), distance)
-    return _Labelled(head, identity_colour(item.id), f"#{item.id}  {distance}")
+    identity, text = (index, distance) if head is item else (item.id, f"#{item.id} {distance}")
+    return _Drawn(head, Label(text, np.asarray(head.box, np.float64), identity_colour(identity)))
 
 
 def identity_colour(identity: int) -> Colour:
@@ -211,6 +209,8 @@ def _draw_landmarks(canvas: ImageArray, head: HeadPose) -> None:
     if left >= right or top >= bottom:
         return
     cover, near = _dot_coverage(pixels - [left, top], nearness, radius, (bottom - top, right - left))
+    # In a small face the dots lie side by side, and would hide it.
+    cover *= min(1.0, _DENSEST_COVER / max(float(cover.mean()), 1e-9))
     _blend(canvas[top:bottom, left:right], cover, near)
 
 
@@ -257,27 +257,3 @@ def _draw_box(canvas: ImageArray, box: npt.NDArray[np.floating], colour: Colour)
     ]
     for paint, width in ((_SHADOW_BGR, thickness + 2), (colour, thickness)):
         cv2.polylines(canvas, brackets, False, paint, width, cv2.LINE_AA, _SUBPIXEL_BITS)
-
-
-def _draw_label(canvas: ImageArray, item: _Labelled) -> None:
-    """A plate below the box, away from the upward axis; above it at the image's end."""
-    box = np.asarray(item.head.box, np.float64)
-    height, width = canvas.shape[:2]
-    text = item.label
-    scale = float(np.clip(0.0028 * _face_size(box), 0.00065 * height, 0.0016 * height))
-    scale = max(scale, 0.32)
-    thickness = max(1, round(1.3 * scale))
-    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, thickness)
-    margin = max(3, round(0.45 * text_height))
-    plate_width, plate_height = text_width + 2 * margin, text_height + 2 * margin
-    gap = max(2, margin // 2)
-    left = int(np.clip(box[0], 0, max(width - plate_width, 0)))
-    top = box[3] + gap
-    if top + plate_height > height:
-        top = box[1] - gap - plate_height
-    top = int(np.clip(top, 0, max(height - plate_height, 0)))
-    plate = canvas[top : top + plate_height, left : left + plate_width]
-    plate[:] = cv2.addWeighted(plate, 0.35, np.full_like(plate, _SHADOW_BGR), 0.65, 0.0)
-    plate[:, : max(2, margin // 3)] = item.colour
-    baseline_point = (left + margin + margin // 3, top + margin + text_height)
-    cv2.putText(canvas, text, baseline_point, _FONT, scale, (245, 245, 245), thickness, cv2.LINE_AA)
