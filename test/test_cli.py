@@ -72,6 +72,8 @@ NEEDING_THE_NETWORK = {
     "checkpoint is a folder": ["--checkpoint", "good"],
     "unknown detector": ["--detector", "eyes"],
     "yunet without a file": ["--detector", "yunet"],
+    "unknown back end": ["--backend", "fastest"],
+    "no threads": ["--threads", "0"],
 }
 
 

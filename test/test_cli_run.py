@@ -15,6 +15,7 @@ from cli_files import tree, with_exif, write_photo
 from fake_finders import FakeFinder, NoHeads
 
 from trg_ros import cli
+from trg_ros.backends import BACKENDS
 from trg_ros.checkpoint import default_checkpoint_path
 from trg_ros.commands import run as run_command
 from trg_ros.errors import CheckpointError, InputError
@@ -241,12 +242,34 @@ def test_real_photo_with_the_packaged_weights(folder, astronaut_bgr, packaged_ch
     assert np.abs(changed[60:200, 140:310]).max() > 60 and not changed[300:, :].any()
 
 
-@pytest.mark.parametrize(("options", "asked"), [([], "trg"), (["--pose-source", "pnp"], "pnp")])
-def test_the_pose_can_come_from_pnp(options, asked, folder, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ([], {"device": "auto", "backend": "auto", "threads": None, "pose_source": "trg"}),
+        (["--pose-source", "pnp"], {"pose_source": "pnp"}),
+        (
+            ["--backend", "torch", "--threads", "2", "--device", "cpu"],
+            {"backend": "torch", "threads": 2, "device": "cpu"},
+        ),
+    ],
+    ids=["defaults", "pnp", "torch"],
+)
+def test_the_network_is_loaded_as_the_options_say(options, asked, folder, monkeypatch):
+    loaded = {}
+
     def load(checkpoint, **settings):
-        raise InputError(f"asked for {settings['pose_source']}")
+        loaded.update(settings)
+        raise InputError("enough")
 
     monkeypatch.setattr(HeadPoseEstimator, "load", load)
     args = cli._parser(["run"]).parse_args(["run", "good/photo.jpg", *options])
-    with open_source("good/photo.jpg") as source, pytest.raises(InputError, match=f"asked for {asked}$"):
+    with open_source("good/photo.jpg") as source, pytest.raises(InputError, match="enough"):
         run_command.HeadFinder(args, source)
+    assert loaded | asked == loaded
+
+
+def test_help_names_every_back_end(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--help"])
+    words = capsys.readouterr().out.replace(",", " ").split()
+    assert set(BACKENDS) <= set(words)

@@ -200,7 +200,10 @@ def make_detector(name: str = "auto", **options: Any) -> FaceDetector:
     if name not in makers:
         raise DetectorError(f"detector {name!r} is unknown: use auto, {', '.join(makers)}")
     if name == "yunet" and not options.get("path"):
-        raise DetectorError("detector yunet needs the path of a YuNet ONNX file (path=...)")
+        raise DetectorError(
+            "detector yunet needs a YuNet ONNX file: --detector-model of trg-headpose, detector_model of the "
+            "node, path in Python"
+        )
     if name == "libfacedetection":
         options.pop("path", None)
     return makers[name](**options)

@@ -61,6 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="FILE", help="weights (default: the packaged ones)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help="what runs it: auto, torch, openvino, openvino-int8, openvino-bf16 or cuda (default: auto)",
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=int, help="CPU threads of the network (default: the back end's choice)"
+    )
+    parser.add_argument(
         "--pose-source",
         choices=["trg", "pnp"],
         default="trg",
@@ -130,7 +139,12 @@ class HeadFinder:
             args.detector, path=args.detector_model, max_side=args.detection_size or default_size
         )
         self._estimator = HeadPoseEstimator.load(
-            args.checkpoint, device=args.device, detector=detector, pose_source=args.pose_source
+            args.checkpoint,
+            device=args.device,
+            backend=args.backend,
+            detector=detector,
+            threads=args.threads,
+            pose_source=args.pose_source,
         )
         self.checkpoint_name = self._estimator.checkpoint.info.name
         self.device = self._estimator.device
