@@ -41,7 +41,8 @@ ARGUMENTS = {
     "use_sim_time": ("false", "Take the time from /clock."),
     "large_images": (
         "true",
-        "With Fast DDS: shared memory for large images (config/fastdds_large_images.xml).",
+        "With Fast DDS. true: shared memory for large images (config/fastdds_large_images.xml); "
+        "udp: none, for a camera that runs as another user (config/fastdds_udp.xml); false: as it is.",
     ),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "rviz": ("false", "Start RViz with config/headpose.rviz."),
@@ -162,14 +163,17 @@ def process_options(arguments: dict[str, str]) -> dict:
     return {
         "output": "screen",
         "ros_arguments": ["--log-level", arguments["log_level"]],
-        "additional_env": image_environment() if is_true(arguments["large_images"]) else {},
+        "additional_env": image_environment(arguments["large_images"]),
     }
 
 
-def image_environment() -> dict[str, str]:
+def image_environment(large_images: str) -> dict[str, str]:
     """Environment variables that make large images cheap; those that the user has set stay as they are."""
-    profile = str(PACKAGE_SHARE / "config" / "fastdds_large_images.xml")
-    wanted = {PROFILE_VARIABLE: profile, **MALLOC_SETTINGS}
+    over_udp = large_images.lower() == "udp"
+    if not over_udp and not is_true(large_images):
+        return {}
+    profile = PACKAGE_SHARE / "config" / ("fastdds_udp.xml" if over_udp else "fastdds_large_images.xml")
+    wanted = {PROFILE_VARIABLE: str(profile), **MALLOC_SETTINGS}
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
 

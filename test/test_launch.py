@@ -132,6 +132,9 @@ def test_profile_for_large_images_unless_the_user_has_one(launch_file, monkeypat
     environment = nodes(launch_file)["headpose_node"]["additional_env"]
     assert Path(environment[launch_file.PROFILE_VARIABLE]).is_file()
     assert environment["MALLOC_TOP_PAD_"] == "67108864"
+    over_udp = nodes(launch_file, large_images="udp")["headpose_node"]["additional_env"]
+    assert Path(over_udp[launch_file.PROFILE_VARIABLE]).name == "fastdds_udp.xml"
+    assert Path(over_udp[launch_file.PROFILE_VARIABLE]).is_file()
     assert nodes(launch_file, large_images="false")["headpose_node"]["additional_env"] == {}
     monkeypatch.setenv(launch_file.PROFILE_VARIABLE, "mine.xml")
     assert launch_file.PROFILE_VARIABLE not in nodes(launch_file)["headpose_node"]["additional_env"]

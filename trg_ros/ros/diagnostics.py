@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from trg_ros.ros.frame import nanoseconds
+from trg_ros.ros.shared_memory import unreadable_owners
 
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
@@ -75,11 +76,17 @@ def _advice(node: Node, name: str, topic: str, message_type: str) -> str:
         return (
             f"no {name}: {topic} carries {carried}, not {message_type}; remap {name}, or see image_transport"
         )
-    return (
+    text = (
         f"no {name}: {len(publishers)} publisher(s) on {topic}, but nothing arrives; is that node "
-        "active, does its QoS fit (ros2 topic info --verbose), and does it run as the same user, whose "
-        "shared memory we can read?"
+        "active, and does its QoS fit (ros2 topic info --verbose)?"
     )
+    owners = unreadable_owners()
+    if owners:
+        text += (
+            f" Programs of {', '.join(owners)} share memory that this user can't open: run both as one user, "
+            "or this node without shared memory (launch argument large_images:=udp: config/fastdds_udp.xml)"
+        )
+    return text
 
 
 @dataclass

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
@@ -14,6 +17,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from trg_ros.errors import TrgRosError
+from trg_ros.ros.shared_memory import sweep
 
 NodeT = TypeVar("NodeT", bound=Node)
 
@@ -28,6 +32,20 @@ def _interrupt_once(number: int, frame: FrameType | None) -> None:
     for later in _SIGNALS:
         signal.signal(later, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def unwritable_log_folder() -> str:
+    """Why ROS can't write its log files, as it would refuse to start then; empty if it can.
+
+    Users of services and containers often have no home folder, or one that they can't write.
+    """
+    try:
+        given = os.environ.get("ROS_LOG_DIR") or Path(os.environ.get("ROS_HOME") or "~/.ros", "log")
+        folder = Path(given).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+        return str(error)
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"no right to write in '{folder}'"
 
 
 def run(
@@ -45,7 +63,19 @@ def run(
     """
     for number in _SIGNALS:
         signal.signal(number, _interrupt_once)
+    args = list(sys.argv if args is None else args)
+    no_files = unwritable_log_folder()
+    if no_files:
+        args += ["--ros-args", "--disable-external-lib-logs"]
+    swept, swept_mb = sweep()
     rclpy.init(args=args)
+    logger = rclpy.logging.get_logger(name)
+    if no_files:
+        logger.warning(
+            f"no log files, only this output: {no_files}; set ROS_LOG_DIR to a folder that you can write"
+        )
+    if swept:
+        logger.info(f"gave back {swept_mb:.0f} MB of shared memory that {swept} killed participants had left")
     node: NodeT | None = None
     try:
         node = make_node()
@@ -57,7 +87,7 @@ def run(
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except TrgRosError as error:
-        rclpy.logging.get_logger(name).fatal(str(error))
+        logger.fatal(str(error))
         return 2
     except Exception:
         if rclpy.ok():
