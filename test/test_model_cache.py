@@ -75,6 +75,17 @@ def test_cache_that_cannot_be_written_is_done_without(tmp_path):
     assert things.get(tmp_path / "file") == "42"
 
 
+def test_cache_in_a_folder_of_somebody_else_is_done_without(tmp_path, monkeypatch):
+    """HOME is often another user's under sudo; a test that runs as root could look into any folder."""
+
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "file").write_text("in the way of the folder")
+    monkeypatch.setattr(model_cache.Path, "is_dir", closed)
+    assert Things().get(tmp_path / "file") == "42"
+
+
 def test_cache_keeps_the_newest(tmp_path, monkeypatch):
     monkeypatch.setattr(model_cache, "_MAX_ENTRIES", 2)
     things = Things()

@@ -57,7 +57,7 @@ class ModelCache:
             logger.info("no home folder to cache the model in: set XDG_CACHE_HOME for a quicker start")
             return build()
         entry = self._directory / key
-        if entry.is_dir():
+        if _is_there(entry):
             try:
                 _check(entry)
                 return load(entry)
@@ -69,6 +69,13 @@ class ModelCache:
         except (OSError, RuntimeError) as error:
             logger.info("the model can't be cached in %s (%s): the next start takes longer", entry, error)
         return value
+
+
+def _is_there(entry: Path) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # in a folder that this user can't look into
+        return False
 
 
 def _store(entry: Path, value: T, save: Callable[[T, Path], None]) -> None:
