@@ -48,7 +48,11 @@ ARGUMENTS = {
     "rviz": ("false", "Start RViz with config/headpose.rviz."),
     "frame": ("camera_optical_frame", "The camera's frame, for RViz to draw in and for the source."),
     "source": ("", "Play this photo, folder, video or webcam (its index) to the image topic."),
-    "source_fov_deg": ("0.0", "Horizontal field of view of the source, degrees; 0: unknown, so no poses."),
+    "source_fov_deg": (
+        "0.0",
+        "Horizontal field of view of the source, degrees; 0: by source_camera_yaml or a photo's EXIF data, "
+        "else no poses.",
+    ),
     "source_camera_yaml": ("", "Calibration file of the source."),
     "source_motion": ("none", "orbit: a virtual camera moves over the first picture of the source."),
 }

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from cli_files import with_exif
 
 pytest.importorskip("rclpy", reason="needs ROS")
 pytest.importorskip("trg_ros.msg", reason="needs the built messages")
@@ -24,10 +25,12 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import CheckpointInfo
+from trg_ros.exif import focal_length_px
 from trg_ros.geometry import head_T_face
 
 NODE, SOURCE = "trg_ros.ros.node", "trg_ros.ros.video_source"
 RENDERED = Path(__file__).parent / "data" / "rendered"
+FOCAL_LENGTH_35MM = 0xA405
 TF_MESSAGE_HASH = "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087"
 """Of the official tf2_msgs/msg/TFMessage."""
 
@@ -163,6 +166,30 @@ def test_the_video_source_ends_cleanly(robot: Robot, start: Any, tmp_path: Path)
     np.testing.assert_array_equal(np.array(images[-1].data).reshape(robot.image.shape), robot.image)
     assert source.stop(signal.SIGTERM) == 0, source.log
     assert "Traceback" not in source.log
+
+
+def test_the_video_source_knows_what_photos_say_and_leaves_damaged_ones_out(
+    robot: Robot, start: Any, tmp_path: Path
+) -> None:
+    """A folder of a phone's photo, a truncated one and one that nothing is known of."""
+    data = cv2.imencode(".jpg", robot.image)[1].tobytes()
+    (tmp_path / "1.jpg").write_bytes(with_exif(data, exif={FOCAL_LENGTH_35MM: 50}))
+    (tmp_path / "2.jpg").write_bytes(data[:-200])
+    (tmp_path / "3.jpg").write_bytes(data)
+    infos = robot.listen("camera_info", CameraInfo)
+    source = start(SOURCE, source=tmp_path, rate=20)
+    assert robot.spin_until(lambda: len(infos) > 4, timeout_s=60.0), source.log
+    height, width = robot.image.shape[:2]
+    by_exif = focal_length_px((tmp_path / "1.jpg").read_bytes(), width, height)
+    assert {info.k[0] for info in infos} == {by_exif, 0.0}
+    assert source.log.count("left out") == 1 and "2.jpg' is truncated" in source.log
+
+
+def test_a_folder_of_damaged_photos_is_no_source(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"not a photo")
+    source = start(SOURCE, source=tmp_path)
+    assert source.process.wait(60.0) == 2
+    assert "1.jpg" in source.log and "no picture of" in source.log and "Traceback" not in source.log
 
 
 @pytest.mark.fault(

@@ -121,8 +121,9 @@ class Segment:
         used_s = node.cpu_s()
         overtaken, dropped = listener.images("overtaken"), listener.images("dropped")
         sent = play(robot, picture, 60.0 * MINUTES / SEGMENTS)
-        p50, p95 = np.quantile(listener.latencies_s, (0.5, 0.95)).round(4)
-        answers, faces = len(listener.faces), float(np.mean(listener.faces))
+        # A machine that has no time at all for the node gives no answers in minutes: that isn't its fault.
+        p50, p95 = np.quantile(listener.latencies_s or [np.nan], (0.5, 0.95)).round(4)
+        answers, faces = len(listener.faces), float(np.mean(listener.faces or [np.nan]))
         cpu_s = round(node.cpu_s() - used_s, 2)
         return cls(
             sent,
@@ -200,6 +201,7 @@ def test_a_long_run_leaves_no_trace(
     assert await_numbers(robot, listener)
     known, segments = listener.known(), []
     for _ in range(SEGMENTS):
+        assert node.process.poll() is None, node.log
         segments.append(Segment.play(robot, picture, listener, node))
         print(segments[-1], flush=True)
     sent = sum(segment.sent for segment in segments)

@@ -46,9 +46,12 @@ def write_atomically(path: Path, content: bytes) -> Path:
 
 def read_tensors(path: Path) -> tuple[dict[str, str], Tensors]:
     """A safetensors file's metadata and arrays. :raises CheckpointError: for anything else."""
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
-        raise CheckpointError(f"{path}: {what}; expected a .safetensors file")
+    try:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "no such file"
+            raise CheckpointError(f"{path}: {what}; expected a .safetensors file")
+    except OSError as error:  # in a folder that this user can't look into
+        raise CheckpointError(f"{path}: can't be read ({error.strerror})") from error
     try:
         with safe_open(path, framework="numpy") as file:
             names = sorted(file.keys())

@@ -19,9 +19,10 @@ from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
 from trg_ros.camera import CameraModel
-from trg_ros.camera_yaml import load_camera_yaml
 from trg_ros.errors import InputError
+from trg_ros.frames import Frame
 from trg_ros.geometry import quaternion_xyzw_from_matrix
+from trg_ros.intrinsics import Intrinsics
 from trg_ros.ros.camera_info import info_from_camera_model
 from trg_ros.ros.conversions import image_message
 from trg_ros.ros.parameter_table import ParameterTable, parameter
@@ -38,7 +39,11 @@ _fixed = partial(parameter, read_only=True)
 class VideoSourceSettings(ParameterTable):
     """The parameters of the node `video_source`."""
 
-    source: str = _fixed("", "A photo, a folder of photos, a video file, or a webcam's index.")
+    source: str = _fixed(
+        "",
+        "A photo, a folder of photos, a video file, or a webcam's index. Photos of a folder that can't be "
+        "read are named and left out.",
+    )
     rate: float = _fixed(0.0, "Images per second; 0: the video's own, 10 for photos.", low=0.0, high=1000.0)
     loop: bool = _fixed(True, "Begin again at the end; a photo is repeated.")
     frame_id: str = _fixed(
@@ -46,15 +51,15 @@ class VideoSourceSettings(ParameterTable):
     )
     fov_deg: float = _fixed(
         0.0,
-        "Horizontal field of view in degrees; 0: use camera_yaml, or say uncalibrated (K of zeros).",
+        "Horizontal field of view in degrees; 0: by camera_yaml or a photo's EXIF data, or else uncalibrated "
+        "(K of zeros).",
         low=0.0,
         high=170.0,
     )
     camera_yaml: str = _fixed("", "Calibration file of camera_calibration; it must have the images' size.")
     motion: str = _fixed(
         "none",
-        "orbit: a virtual camera turns and zooms over the first picture; needs fov_deg or "
-        "camera_yaml of the picture.",
+        "orbit: a virtual camera turns and zooms over the first picture, whose field of view must be known.",
         choices=("none", "orbit"),
     )
     width: int = _fixed(640, "Width of the virtual camera's images in pixels.", low=16, high=8192)
@@ -96,7 +101,8 @@ class VideoSourceNode(Node):
                 "parameter 'source' is empty: give a photo, a folder, a video file or a webcam's index"
             )
         self.finished = False
-        source = self._source = open_source(self.settings.source, self.settings.loop)
+        self._intrinsics = Intrinsics(self.settings.fov_deg or None, self.settings.camera_yaml or None)
+        source = self._source = open_source(self.settings.source, self.settings.loop, self._left_out)
         self._is_live = source.kind == "webcam"
         rate = self.settings.rate or source.fps or _PHOTO_RATE
         pictures = self._moving(source, rate) if self.settings.motion == "orbit" else self._still(source)
@@ -104,7 +110,10 @@ class VideoSourceNode(Node):
         self._camera_info = self.create_publisher(CameraInfo, "camera_info", _QOS)
         self._broadcaster = TransformBroadcaster(self)
         # What can't be read fails here, not later; the other pictures are fetched when they are due.
-        self._pictures = itertools.chain([next(pictures)], pictures)
+        first = next(pictures, None)
+        if first is None:
+            raise InputError(f"no picture of '{self.settings.source}' can be read")
+        self._pictures = itertools.chain([first], pictures)
         self.create_timer(1.0 / rate, self._publish)
         self.get_logger().info(
             f"{source.kind} {source.name} at {rate:g} Hz on "
@@ -152,12 +161,14 @@ class VideoSourceNode(Node):
 
     def _still(self, source: Source) -> Iterator[Picture]:
         for frame in source:
-            yield Picture(frame.image_bgr, self._calibration(frame.image_bgr))
+            yield Picture(frame.image_bgr, self._calibration(frame))
 
     def _moving(self, source: Source, rate: float) -> Iterator[Picture]:
         """The first picture for ever, or one round of 10 s, seen by a camera that turns and zooms."""
-        photo = next(iter(source)).image_bgr
-        photo_camera = self._calibration(photo)
+        frame = next(iter(source), None)
+        if frame is None:
+            return
+        photo, photo_camera = frame.image_bgr, self._calibration(frame)
         if photo_camera is None:
             raise InputError("motion 'orbit' needs the picture's camera: give fov_deg or camera_yaml")
         target_px = (
@@ -172,19 +183,12 @@ class VideoSourceNode(Node):
             yield Picture(*view)
             index += 1
 
-    def _calibration(self, image: npt.NDArray[np.uint8]) -> CameraModel | None:
-        height, width = image.shape[:2]
-        if self.settings.camera_yaml:
-            camera = load_camera_yaml(self.settings.camera_yaml)
-            if (camera.width, camera.height) != (width, height):
-                raise InputError(
-                    f"camera_yaml describes {camera.width} x {camera.height} px, the picture has "
-                    f"{width} x {height}: give the calibration of this picture's camera and size"
-                )
-            return camera
-        if self.settings.fov_deg > 0.0:
-            return CameraModel.from_fov(self.settings.fov_deg, width, height)
-        return None
+    def _left_out(self, error: InputError) -> None:
+        self.get_logger().warning(f"left out: {error}")
+
+    def _calibration(self, frame: Frame) -> CameraModel | None:
+        """None: nobody knows."""
+        return None if self._intrinsics.origin(frame) == "assumed" else self._intrinsics.of(frame)
 
 
 def main(args: list[str] | None = None) -> int:
