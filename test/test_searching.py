@@ -109,7 +109,7 @@ def test_what_was_found_where_a_head_was_is_not_a_second_head(world):
     heads = world.see(A + [0.36, 0, 0])
     assert ids(heads) == [1]
     assert world.estimator.forward_passes == passes + 1, "nothing to look at where it was"
-    assert world.tracker._tracks[0].sight.look.misses == 0
+    assert world.tracker._people.tracks[0].sight.look.misses == 0
 
 
 def test_who_came_while_faces_were_searched_was_not_missed(world):
@@ -125,7 +125,7 @@ def test_who_came_while_faces_were_searched_was_not_missed(world):
     )
     world.let_it_finish()
     assert ids(world.see(A, C)) == [1, 2]
-    assert [track.sight.look.misses for track in world.tracker._tracks] == [0, 0]
+    assert [track.sight.look.misses for track in world.tracker._people.tracks] == [0, 0]
 
 
 def test_a_reset_and_time_that_jumps_back_forget_what_is_searched(world):

@@ -13,10 +13,10 @@ from trg_ros.checks import check_view, checked_count, checked_scores
 from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPose, HeadPoseEstimator
+from trg_ros.identities import Identities
 from trg_ros.matching import led, plan_looks
-from trg_ros.reidentification import Person, who_is_who
 from trg_ros.searching import DirectSearcher, Finding, Searcher
-from trg_ros.tracks import Look, Sight, Track, give_slots, hidden_faces, hidden_parts, in_view
+from trg_ros.tracks import Look, Sight, Track, hidden_faces, hidden_parts, in_view
 from trg_ros.windows import windows_of_boxes
 
 Array = NDArray[np.float64]
@@ -27,16 +27,12 @@ _DUPLICATE_OVERLAP = 0.6
 _CLEAR = 0.05
 #: Somebody who is alone is looked at for colours that often, seconds.
 _COLOURS_S = 0.1
-#: Who could nearly as well be somebody else is seen for so many seconds before it is decided.
-_DOUBT_S = 0.18
 #: A window is moved to where its head should be by now if that is so far, in parts of its side.
 _MOVE = 0.05
 #: After a longer pause than this, faces are looked for anew.
 _MAX_GAP_S = 0.5
 #: While somebody is lost, faces are looked for at least every so many frames.
 _SEARCH_INTERVAL = 2
-#: A lost head is remembered that long (occlusions), seconds.
-_KEEP_S = 2.0
 #: A face smaller than this many pixels can't be tracked.
 _MIN_BOX_PX = 12.0
 
@@ -85,7 +81,7 @@ class HeadTracker:
         self.searching = True
         self._estimator = estimator
         self._searcher = DirectSearcher(estimator) if searcher is None else searcher
-        self._next_id = 1
+        self._people = Identities(self.max_faces)
         self.reset()
 
     @property
@@ -100,8 +96,7 @@ class HeadTracker:
 
     def reset(self) -> None:
         """Forget all heads; those that come get new ids."""
-        self._tracks: list[Track] = []
-        self._lost: list[Track] = []
+        self._people.forget()
         self._stamp_s = self._colours_s = -np.inf
         self._frames_since_detection = 0
         self._doubt = False
@@ -135,13 +130,13 @@ class HeadTracker:
         self._doubt = self._doubt or stamp_s > self._stamp_s + _MAX_GAP_S
         finding, asked = self._find(image_bgr, camera, stamp_s, boxes, scores)
         self._stamp_s = stamp_s
-        self._lost = [track for track in self._lost if stamp_s - track.person.course.stamp_s <= _KEEP_S]
         looks = plan_looks(self._expected(camera), finding, self._past(finding), self.max_faces)
         seen = self._look(image_bgr, camera, looks) if looks else []
-        self._tracks = self._recognise(seen)
+        self._doubt = self._people.recognise(seen, stamp_s) or self._doubt
+        known = [track for track in self._people.tracks if track.id]
         if asked:
-            self._searched = {track.id: track.sight.window for track in self._tracks if track.id}
-        return [TrackedHead(track.id, track.slot, track.sight.head) for track in self._tracks if track.id]
+            self._searched = {track.id: track.sight.window for track in known}
+        return [TrackedHead(track.id, track.slot, track.sight.head) for track in known]
 
     def _find(
         self,
@@ -160,14 +155,16 @@ class HeadTracker:
         if not (self.searching and self._searcher.available):
             return None, False
         finding = self._searcher.answer(wait=False)
-        interval = min(self.detection_interval, _SEARCH_INTERVAL if self._lost else self.detection_interval)
+        nobody, interval = not self._people.tracks, self.detection_interval
+        if self._people.lost:
+            interval = min(interval, _SEARCH_INTERVAL)
         asked = False
-        if self._frames_since_detection >= interval or self._doubt or not self._tracks:
+        if self._frames_since_detection >= interval or self._doubt or nobody:
             asked = self._searcher.ask(image_bgr, camera, stamp_s)
         if asked:
             self._frames_since_detection, self._doubt = 0, False
         if finding is None:  # without tracks there is nothing to do meanwhile
-            finding = self._searcher.answer(wait=not self._tracks)
+            finding = self._searcher.answer(wait=nobody)
         return finding, asked
 
     def _past(self, finding: Finding | None) -> dict[int, CropWindows] | None:
@@ -177,7 +174,7 @@ class HeadTracker:
     def _expected(self, camera: CameraModel) -> list[Look]:
         """Where known heads should be by now: those who are in the image, not too small, and not hidden."""
         looks, depths = [], []
-        for track in self._tracks:
+        for track in self._people.tracks:
             sight, course = track.sight, track.person.course
             left, top, right, bottom = sight.box.tolist()
             inside = -1 < left + right < 2 * camera.width - 1 and -1 < top + bottom < 2 * camera.height - 1
@@ -240,7 +237,7 @@ class HeadTracker:
 
     def _looks_closely(self, looks: list[Look]) -> bool:
         """Whether to read colours in this image, noting it: of somebody alone ten times a second."""
-        alone = len(looks) == 1 and looks[0].track is not None and not self._lost
+        alone = len(looks) == 1 and looks[0].track is not None and not self._people.lost
         if alone and self._stamp_s - self._colours_s < _COLOURS_S:
             return False
         self._colours_s = self._stamp_s
@@ -266,46 +263,3 @@ class HeadTracker:
     def _surprise(self, track: Track | None, head: HeadPose) -> float:
         """How little a head is where it was expected; new ones are expected nowhere."""
         return np.inf if track is None else sum(track.person.course.surprise(head, self._stamp_s))
-
-    def _recognise(self, seen: list[Sight]) -> list[Track]:
-        """The tracks of the heads that are seen, by id; who isn't seen is lost, and looked for."""
-        followed = [track for track in self._tracks if track.id]
-        known = followed + self._lost
-        who, sure = who_is_who(
-            [track.person for track in known],
-            len(followed),
-            [sight.head for sight in seen],
-            [sight.colours for sight in seen],
-            self._stamp_s,
-        )
-        tracks, taken = (
-            [],
-            {known[index].slot for index in who if index is not None and index < len(followed)},
-        )
-        for sight, index, certain in zip(seen, who, sure, strict=True):
-            since_s = self._since(sight)
-            if not certain and self._stamp_s - since_s < _DOUBT_S:
-                tracks.append(Track(0, -1, self._person(sight), sight, since_s))
-            elif index is not None:
-                track = known[index]
-                track.follow(sight, self._stamp_s)
-                if index >= len(followed) and track.slot in taken:
-                    track.slot = -1
-                taken.add(track.slot)
-                tracks.append(track)
-            elif sight.look.found:  # else a window caught something else; if it is a face, it will be found
-                tracks.append(Track(self._next_id, -1, self._person(sight), sight, since_s))
-                self._next_id += 1
-        self._lost = [track for track in known if track not in tracks]
-        self._doubt = self._doubt or any(track in self._lost for track in followed)
-        wanted = {track.slot for track in self._lost}
-        give_slots([track for track in tracks if track.id and track.slot < 0], taken, wanted, self.max_faces)
-        return sorted(tracks, key=lambda track: track.id)
-
-    def _since(self, sight: Sight) -> float:
-        """For how long somebody without an id has been seen."""
-        before = sight.look.track
-        return self._stamp_s if before is None or before.id else before.since_s
-
-    def _person(self, sight: Sight) -> Person:
-        return Person.of(sight.head, sight.colours, self._stamp_s)
