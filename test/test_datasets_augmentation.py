@@ -10,22 +10,22 @@ from spots import brightest_near, lonely
 from trg_ros.camera import CameraModel
 from trg_ros.datasets.arkitface import ARKitFace
 from trg_ros.datasets.augmentation import (
-    NO_AUGMENTATION,
     Recipe,
     TrainingSample,
     View,
     augment,
     draw_view,
     jitter_colour,
-    landmarks68_of_pose,
     view_sample,
 )
 from trg_ros.datasets.sample import Sample
 from trg_ros.datasets.symmetry import FLIP68
 from trg_ros.datasets.w300lp import W300LP
 from trg_ros.errors import InputError
+from trg_ros.geometry import transform_points
 
 SIZE = 360
+NO_AUGMENTATION = Recipe(0, 0, 0, 0, 0, (0, 0, 0, 0), 0)
 VIEWS = {
     "as it is": View(),
     "rolled": View(roll_rad=0.5),
@@ -38,6 +38,12 @@ CAMERAS = {
     "oblong pixels": CameraModel.pinhole(900, 700, 380, 330, 800, 640),
     "distorted": CameraModel.pinhole(700, 710, 410, 330, 800, 640, [-0.25, 0.08, 0.002, -0.001, 0.0]),
 }
+
+
+def landmarks68_of_pose(result, landmarks68):
+    """(68, 2) in [-1, 1] over the crop, by the 3D labels: equal to `landmarks68_crop`."""
+    points = transform_points(result.camera_T_head, result.landmarks_head[landmarks68])
+    return 2 * (points[:, :2] / points[:, 2:] - result.box[:2]) / result.box[2]
 
 
 def spots_match(result: TrainingSample, least: int = 10) -> None:

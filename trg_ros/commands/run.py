@@ -58,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     intrinsics = parser.add_mutually_exclusive_group()
     intrinsics.add_argument("--fov", metavar="DEG", type=float, help="horizontal field of view in degrees")
     intrinsics.add_argument("--camera", metavar="FILE.yaml", help="calibration in ROS's camera_info format")
+    _add_network_arguments(parser)
+    parser.add_argument("--max-frames", metavar="N", type=int, help="stop after N frames")
+    parser.add_argument("--no-overlay", action="store_true", help="write heads.jsonl only")
+
+
+def _add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="FILE", help="weights (default: the packaged ones)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
@@ -86,8 +92,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"detect faces on the image reduced to this longer side; larger finds smaller faces "
         f"(default: {_PHOTO_DETECTION_SIZE} for photos, {_VIDEO_DETECTION_SIZE} for videos)",
     )
-    parser.add_argument("--max-frames", metavar="N", type=int, help="stop after N frames")
-    parser.add_argument("--no-overlay", action="store_true", help="write heads.jsonl only")
 
 
 def main(args: argparse.Namespace) -> int:

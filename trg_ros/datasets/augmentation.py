@@ -22,7 +22,6 @@ from trg_ros.crop import LANDMARK_BOX_SCALE
 from trg_ros.datasets.sample import Sample
 from trg_ros.datasets.symmetry import FLIP68
 from trg_ros.errors import InputError
-from trg_ros.geometry import transform_points
 from trg_ros.resampling import sample_map
 
 Array = NDArray[np.float64]
@@ -49,10 +48,6 @@ class Recipe:
     colour: tuple[float, float, float, float] = (0.3, 0.3, 0.2, 0.01)
     patch_probability: float = 0.15
     patch_side: float = 0.2
-
-
-#: Pictures and labels as they are, the box by its landmarks.
-NO_AUGMENTATION = Recipe(0, 0, 0, 0, 0, (0, 0, 0, 0), 0)
 
 
 @dataclass(frozen=True)
@@ -214,11 +209,3 @@ def _landmarks68_plane(sample: Sample, view: View) -> Array:
         raise InputError(f"{sample.name} has no 68 landmarks: it can be tested on, but not trained on")
     plane = view.from_original(sample.camera.unproject(sample.landmarks68_image))
     return plane[FLIP68] if view.mirrored else plane
-
-
-def landmarks68_of_pose(result: TrainingSample, landmarks68: NDArray[np.int64]) -> Array:
-    """(68, 2) in [-1, 1] over the crop, by the 3D labels: equal to `landmarks68_crop`."""
-    if result.camera_T_head is None or result.landmarks_head is None:
-        raise InputError("this sample has no 3D labels")
-    points = transform_points(result.camera_T_head, result.landmarks_head[landmarks68])
-    return 2 * (points[:, :2] / points[:, 2:] - result.box[:2]) / result.box[2]
