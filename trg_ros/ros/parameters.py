@@ -18,7 +18,10 @@ class Settings(ParameterTable):
         "name and is missing is an error.",
         pattern=r"auto|cpu|cuda(:[0-9]{1,3})?",
     )
-    backend: str = parameter("auto", "What runs the network; auto picks the fastest there is.")
+    backend: str = parameter(
+        "auto",
+        "What runs the network: torch, openvino, openvino-int8, openvino-bf16 or cuda; auto: the fastest.",
+    )
     pose_source: str = parameter(
         "trg",
         "What the pose comes from: trg, or pnp, the landmarks-then-PnP baseline with the same network.",
