@@ -1,9 +1,12 @@
 """`trg-headpose`: bad input gives one line, status 2, nothing half-written; every command explains itself."""
 
+import contextlib
+import os
 import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cli_files import tree
@@ -121,6 +124,35 @@ def test_ffmpeg_says_nothing_beside_our_line(folder):
     done = run_program("run", str(folder / "bad" / "zeros.mp4"))
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1 and "neither a photo nor a video" in done.stderr
+
+
+def full_disk():
+    return Path("/dev/full").open("w")
+
+
+def reader_that_left():
+    reading, writing = os.pipe()
+    os.close(reading)
+    return os.fdopen(writing, "w")
+
+
+@pytest.mark.parametrize("length", [10, 100_000], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("output", "status", "complaint"),
+    [
+        (full_disk, 2, "trg-headpose: error: can't write the output: No space left on device\n"),
+        (reader_that_left, 0, ""),
+        (contextlib.nullcontext, 0, ""),  # None: the shell's `>&-`
+    ],
+    ids=["full disk", "reader that left", "closed"],
+)
+def test_an_output_that_takes_nothing(output, status, complaint, length, monkeypatch, capsys):
+    command = SimpleNamespace(add_arguments=lambda parser: None, main=lambda args: print("x" * length) or 0)
+    monkeypatch.setattr(cli, "import_module", lambda name: command)
+    with output() as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        assert cli.main(["info"]) == status
+    assert capsys.readouterr().err == complaint
 
 
 def test_the_table_lists_every_command():

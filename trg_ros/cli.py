@@ -7,6 +7,7 @@ the one that was asked for, so that `--help` needs neither torch nor a second of
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from trg_ros.errors import TrgRosError
 _PROGRAM = "trg-headpose"
 _USER_ERROR = 2
 _INTERRUPTED = 130
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 _COMMANDS = {
     "run": "head poses of a photo, a folder of photos, a video or a webcam",
@@ -51,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         args = _parser(arguments).parse_args(arguments)
-        return int(import_module(_module(args.command)).main(args))
+        status = int(import_module(_module(args.command)).main(args))
+        if sys.stdout is not None:  # the shell's `>&-`
+            sys.stdout.flush()
+        return status
     except TrgRosError as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return _USER_ERROR
@@ -63,10 +68,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted", file=sys.stderr)
         return _INTERRUPTED
-    except BrokenPipeError:
-        # `trg-headpose info | head` closes our output early; say nothing at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `trg-headpose info | head` closes our output early
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        _drop_output()
+        print(f"{_PROGRAM}: error: can't write the output: {error.strerror}", file=sys.stderr)
+        return _USER_ERROR
+
+
+def _drop_output() -> None:
+    """Python says nothing at exit of what it couldn't write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

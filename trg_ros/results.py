@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -55,7 +54,7 @@ class PrintedLines(Results):
         print(json_line(record), flush=True)
 
     def commit(self) -> None:
-        sys.stdout.flush()
+        """Every line has been written."""
 
 
 class ResultFolder(Results):
