@@ -34,6 +34,9 @@ _MAX_JUMPS = 3
 NOISE_SHARE = 0.25
 #: Along the viewing ray more comes and goes within tenths of a second: blinks, open mouths.
 DEPTH_NOISE_SHARE = 0.5
+#: Of that, the part that the first place of a head may be off by. A mean of few places would go along with a
+#: blink; their bias they share anyway.
+_START_SHARE = 0.2
 
 
 class PoseFilter:
@@ -49,7 +52,7 @@ class PoseFilter:
     def _start(self, pose: Array, covariance: Array, stamp_s: float) -> None:
         self._stamp_s, self._jumps = stamp_s, 0
         self._parts = (
-            filtered_place(pose[:3, 3], covariance[:3, :3]),
+            filtered_place(pose[:3, 3], _START_SHARE**2 * covariance[:3, :3]),
             filtered_rotation(pose[:3, :3], covariance[3:, 3:]),
         )
 
