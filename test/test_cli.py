@@ -155,6 +155,20 @@ def test_an_output_that_takes_nothing(output, status, complaint, length, monkeyp
     assert capsys.readouterr().err == complaint
 
 
+def test_a_path_that_the_system_refuses(folder, monkeypatch, capsys):
+    command = SimpleNamespace(
+        add_arguments=lambda parser: None, main=lambda args: Path("good/photo.png/below").mkdir()
+    )
+    monkeypatch.setattr(cli, "import_module", lambda name: command)
+    assert cli.main(["info"]) == 2
+    assert capsys.readouterr().err == (
+        "trg-headpose: error: can't use 'good/photo.png/below': Not a directory\n"
+    )
+    command.main = lambda args: os.read(9999, 1)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        cli.main(["info"])
+
+
 def test_the_table_lists_every_command():
     modules = {module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__)}
     assert modules == set(cli._COMMANDS)

@@ -72,11 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return 0
     except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
+        return _refused(error)
+
+
+def _refused(error: OSError) -> int:
+    """A file or a disk that the system refuses is for the user to mend. :raises OSError: anything else."""
+    if error.filename is not None:
+        refusal = f"can't use '{error.filename}'"
+    elif error.errno in _NO_SPACE:
         _drop_output()
-        print(f"{_PROGRAM}: error: can't write the output: {error.strerror}", file=sys.stderr)
-        return _USER_ERROR
+        refusal = "can't write the output"
+    else:
+        raise error
+    print(f"{_PROGRAM}: error: {refusal}: {error.strerror}", file=sys.stderr)
+    return _USER_ERROR
 
 
 def _drop_output() -> None:
