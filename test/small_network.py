@@ -42,11 +42,12 @@ def small_topology(**changes: Any) -> Topology:
     return Topology(**{**parts, **changes})
 
 
-def small_network(seed: int = 0, **changes: Any) -> TRG:
+def small_network(seed: int = 0, topology: Topology | None = None, **changes: Any) -> TRG:
     """In evaluation mode, with weights large enough that every part of it matters."""
     torch.manual_seed(seed)
-    model = TRG(small_config(**changes), small_topology())
-    model.set_initial_state(0.08 * torch.randn(NUM_LANDMARKS, 3))
+    config = small_config(**changes)
+    model = TRG(config, topology or small_topology())
+    model.set_initial_state(0.08 * torch.randn(config.num_landmarks, 3))
     for regressor in model.regressors:
         if regressor.landmark_head is not None:
             torch.nn.init.normal_(regressor.landmark_head.weight, std=0.01)

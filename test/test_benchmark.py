@@ -1,16 +1,21 @@
 """The benchmark measures what it says; how long things take is not tested."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from dataset_fixtures import write_rendered
 from discs import DiscBackend, DiscDetector, box_of, checkpoint, draw
 from small_network import small_network
 
+from trg_ros.backends.openvino_backend import openvino_installed
 from trg_ros.benchmark import peer_worker
-from trg_ros.benchmark.architectures import pareto
+from trg_ros.benchmark.candidates import read_candidates, stopped_after
+from trg_ros.benchmark.fronts import architectures_markdown, pareto
 from trg_ros.benchmark.machine import describe_machine
 from trg_ros.benchmark.peers import Peer
 from trg_ros.benchmark.report import markdown, performance_page
@@ -18,10 +23,12 @@ from trg_ros.benchmark.scene import Scene, make_scene
 from trg_ros.benchmark.timing import Call, interleave
 from trg_ros.benchmark.tracked import tracked_frame
 from trg_ros.camera import CameraModel
-from trg_ros.checkpoint import Checkpoint, CheckpointInfo, save_checkpoint
+from trg_ros.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, save_checkpoint
 from trg_ros.cli import main
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPoseEstimator
+from trg_ros.model.topology import Topology
+from trg_ros.synthetic.landmark_set import default_landmark_set
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +36,16 @@ def weights(tmp_path_factory):
     model = small_network(seed=3)
     checkpoint = Checkpoint(model.config, model.topology, CheckpointInfo(name="tiny"), model.state_dict())
     return save_checkpoint(tmp_path_factory.mktemp("weights") / "tiny.safetensors", checkpoint)
+
+
+@pytest.fixture(scope="module")
+def head_weights(tmp_path_factory):
+    """Of a network with the landmarks that rendered heads have."""
+    chosen = default_landmark_set()
+    topology = Topology(chosen.triangles, chosen.sampled[:19], chosen.landmarks68, chosen.flip)
+    model = small_network(3, topology, num_landmarks=len(chosen.vertices), num_sampled=19, heatmap_level=1)
+    checkpoint = Checkpoint(model.config, topology, CheckpointInfo(name="heads"), model.state_dict())
+    return save_checkpoint(tmp_path_factory.mktemp("weights") / "heads.safetensors", checkpoint)
 
 
 @pytest.mark.parametrize("faces", [0, 1, 2, 4, 10, 32])
@@ -89,25 +106,93 @@ def test_command(tmp_path, weights, capsys):
     assert (out / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_cost_of_architectures(tmp_path, weights, capsys):
-    pytest.importorskip("openvino", reason="the cost is measured in OpenVINO")
-    candidates = tmp_path / "candidates.yaml"
-    candidates.write_text("as it is: {}\nsmaller: {hidden_width: 8, num_sampled: 69, accuracy: 5.0}\n")
-    arguments = ["benchmark", "--architectures", str(candidates), "--checkpoint", str(weights)]
-    assert main([*arguments, "--rounds", "1", "--out", str(tmp_path / "out")]) == 0
-    rows = json.loads((tmp_path / "out" / "architectures.json").read_text())["architectures"]
-    assert [row["name"] for row in rows] == ["as it is", "smaller"]
-    assert rows[1]["parameters"] < rows[0]["parameters"] and rows[1]["options"]["hidden_width"] == 8
-    assert [row["accuracy"] for row in rows] == [None, 5.0] and rows[0]["calls"] == 5
-    assert "| smaller |" in capsys.readouterr().out
-    candidates.write_text("- a list\n")
-    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
-    assert "expected names" in capsys.readouterr().err
+CANDIDATES = """
+as it is: {checkpoint: WEIGHTS}
+stopped early: {checkpoint: WEIGHTS, iterations: 1}
+smaller: {hidden_width: 8, num_sampled: 69}
+"""
+
+
+def test_architectures(tmp_path, head_weights, capsys):
+    if not openvino_installed():
+        pytest.skip("the cost is measured in OpenVINO")
+    pytest.importorskip("skimage", reason="the photo comes from scikit-image")
+    pytest.importorskip("numba", reason="rendered pictures are spoiled by numba kernels")
+    write_rendered(tmp_path / "heads", 3)
+    candidates, out = tmp_path / "candidates.yaml", tmp_path / "out"
+    candidates.write_text(CANDIDATES.replace("WEIGHTS", str(head_weights)))
+    arguments = ["benchmark", "--architectures", str(candidates), "--checkpoint", str(head_weights)]
+    arguments += ["--held-out", str(tmp_path / "heads"), "--held-out-heads", "3"]
+    assert main([*arguments, "--rounds", "1", "--out", str(out)]) == 0
+    report = json.loads((out / "architectures.json").read_text())
+    rows = {row["name"]: row for row in report["architectures"]}
+    assert list(rows) == ["as it is", "stopped early", "smaller"]
+    assert report["settings"]["held_out_heads"] == 3 and rows["as it is"]["calls"] == 5
+    for name in ("stopped early", "smaller"):
+        assert rows[name]["parameters"] < rows["as it is"]["parameters"]
+        assert rows[name]["gflop"] <= rows["as it is"]["gflop"]
+    assert rows["as it is"]["errors"].keys() == {"settled", "hard"}
+    assert rows["as it is"]["errors"] != rows["stopped early"]["errors"]
+    assert rows["smaller"]["errors"] == {} and rows["smaller"]["tracked"] is None
+    page = capsys.readouterr().out
+    assert page == architectures_markdown(report) + "\n" and "| stopped early |" in page
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("- a list", "expected names"),
+        ("one: {precision: fp64}", "fp64"),
+        ("one: {checkpoint: packaged, hidden_width: 8}", "hidden_width"),
+        ("one: {checkpoint: packaged, iterations: 9}", "from 1 to"),
+        ("one: {no_such_option: 1}", "no_such_option"),
+    ],
+)
+def test_bad_candidates_are_refused(tmp_path, weights, content, complaint):
+    path = tmp_path / "candidates.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=complaint):
+        _ = [candidate.build(load_checkpoint(weights)) for candidate in read_candidates([str(path)])]
+    path.write_text("one: {}")
+    with pytest.raises(InputError, match="one: each name"):
+        read_candidates([str(path), str(path)])
+
+
+def test_a_network_stopped_early_says_what_it_said_then(weights):
+    """And nothing is left of what it doesn't need."""
+    checkpoint = load_checkpoint(weights)
+    crops = torch.randn(2, 3, checkpoint.config.input_size, checkpoint.config.input_size)
+    box = torch.tensor([[0.0, 0.1, 0.3], [0.1, 0.0, 0.2]])
+    with torch.inference_mode():
+        outputs = checkpoint.build_model()(crops, box)
+        for iterations in range(1, checkpoint.config.iterations + 1):
+            last = stopped_after(checkpoint, iterations).build_model()(crops, box)[-1]
+            torch.testing.assert_close(last.landmarks_camera, outputs[iterations - 1].landmarks_camera)
+    assert not [name for name in stopped_after(checkpoint, 1).weights if name.startswith("regressors.1")]
+
+
+def test_integers_stopped_early_have_no_peaks_of_maps_they_do_not_make(head_weights):
+    checkpoint = load_checkpoint(head_weights)
+    levels = len(checkpoint.config.deconv_widths)
+    assert levels > 1 + checkpoint.config.heatmap_level % levels, "the last map is only for iterations"
+    peaks = {f"upsamplers.{level}.conv": 1.0 for level in range(levels)}
+    stopped = stopped_after(dataclasses.replace(checkpoint, activation_peaks=peaks), 1)
+    assert list(stopped.activation_peaks) == [
+        f"upsamplers.{n}.conv" for n in range(len(stopped.config.deconv_widths))
+    ]
+    assert len(stopped.activation_peaks) < levels
 
 
 def test_pareto_front():
-    points = {"cheap": (1.0, 9.0), "good": (3.0, 2.0), "beaten": (4.0, 3.0), "unknown": (0.5, None)}
-    rows = [{"name": name, "cpu_median_ms": ms, "accuracy": error} for name, (ms, error) in points.items()]
+    points = {"good": (3.0, 2.0), "cheap": (1.0, 9.0), "beaten": (4.0, 3.0), "random": (0.5, None)}
+    rows = [
+        {
+            "name": name,
+            "cpu_median_ms": ms,
+            "errors": {} if degrees is None else {"settled": {"geodesic_mean_deg": degrees}},
+        }
+        for name, (ms, degrees) in points.items()
+    ]
     assert pareto(rows) == ["cheap", "good"]
 
 
@@ -145,21 +230,38 @@ def test_bad_arguments_are_one_line(tmp_path, weights, capsys, options, complain
     assert not (tmp_path / "out" / "benchmark.json").exists()
 
 
-def test_a_peer_in_its_own_process(tmp_path, monkeypatch):
-    """With a stand-in for 3DDFA_V2's module, whose answers and noise are known."""
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "mb1_120x120.yml").write_text("size: 120\n")
-    (tmp_path / "TDDFA_ONNX.py").write_text(
-        "class TDDFA_ONNX:\n"
-        "    def __init__(self, size): print('noise on the standard output', size)\n"
-        "    def __call__(self, image, boxes):\n"
-        "        assert image.shape == (4, 6, 3) and len(boxes) == 1\n"
-        "        return 1, 2\n"
-        "    def recon_vers(self, parameters, boxes, dense_flag): print('more noise')\n"
-    )
+THREE_DDFA = """
+import onnxruntime, torch
+
+class TDDFA_ONNX:
+    def __init__(self, size):
+        print('noise on the standard output', size)
+        inputs = {'input_names': ['input'], 'dynamic_axes': {'input': [0]}}
+        torch.onnx.export(torch.nn.ReLU(), (torch.zeros(1, 3),), 'a.onnx', **inputs)
+        session = onnxruntime.InferenceSession('a.onnx', None)
+        assert session.get_session_options().intra_op_num_threads == 1
+
+    def __call__(self, image, boxes):
+        assert image.shape == (4, 6, 3) and len(boxes) == 1
+        return 1, 2
+
+    def recon_vers(self, parameters, boxes, dense_flag):
+        print('more noise')
+"""
+
+
+def test_three_ddfa_is_called_as_its_demo_calls_it(tmp_path):
+    """With a stand-in for its module that exports and starts a network as it does."""
+    for module in ("onnx", "onnxruntime"):
+        pytest.importorskip(module, reason="the peer runs on it")
+    for folder, name in (("configs", "mb05_120x120.yml"), ("weights", "mb05_120x120.pth")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text("size: 120\n")
+    (tmp_path / "TDDFA_ONNX.py").write_text(THREE_DDFA)
     scene = tmp_path / "scene.npz"
     np.savez(scene, image_bgr=np.zeros((4, 6, 3), np.uint8), box=np.zeros(4))
     with Peer("3ddfa", str(tmp_path), scene) as peer:
+        assert peer.version == "mb05"
         samples = peer.measure(3)
         assert len(samples.wall_ms) == len(samples.cpu_ms) == 3
         assert len(peer.measure(2).wall_ms) == 2
@@ -206,8 +308,10 @@ def test_the_papers_release_is_called_as_its_demo_calls_it(tmp_path):
 def test_a_peer_that_fails_says_why(tmp_path):
     scene = tmp_path / "scene.npz"
     np.savez(scene, image_bgr=np.zeros((4, 6, 3), np.uint8), box=np.zeros(4))
-    with pytest.raises(InputError, match=r"peer 3ddfa failed: ModuleNotFoundError.*TDDFA_ONNX"):
+    with pytest.raises(InputError, match=r"peer 3ddfa failed: weights/ of the checkout has neither"):
         Peer("3ddfa", str(tmp_path), scene)
+    with pytest.raises(InputError, match=r"peer trg-release failed: ModuleNotFoundError.*models"):
+        Peer("trg-release", str(tmp_path), scene)
     with pytest.raises(InputError, match="can't be started"):
         Peer("mediapipe", str(tmp_path / "no" / "python"), scene)
     assert sorted(peer_worker.KINDS) == ["3ddfa", "mediapipe", "trg-release"] and sys.executable

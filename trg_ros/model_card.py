@@ -42,7 +42,7 @@ def model_card(path: Path, checkpoint: Checkpoint) -> str:
                 "output": f"{config.num_landmarks} landmarks, rotation, translation, refined "
                 f"{config.iterations} times",
                 "size": f"{_parameters(checkpoint) / 1e6:.2f} million parameters, "
-                f"{_gigaflops(checkpoint):.2f} GFLOP a face",
+                f"{gigaflops(checkpoint):.2f} GFLOP a face",
                 "made": info.created,
                 "origin": info.origin_convention,
                 "training data": info.training_data,
@@ -150,7 +150,7 @@ def _parameters(checkpoint: Checkpoint) -> int:
     return sum(parameter.numel() for parameter in checkpoint.build_model().parameters())
 
 
-def _gigaflops(checkpoint: Checkpoint) -> float:
+def gigaflops(checkpoint: Checkpoint) -> float:
     """Multiplications and additions of one face as it is deployed, in 10^9."""
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -1,126 +1,98 @@
-"""What other architectures of TRG would cost: the network alone, one face, random weights.
+"""What other architectures of TRG cost, and how well those do that have been trained.
 
-A file of candidates is YAML: a name for each, and the options of the model in which it differs from the
-checkpoint's; "accuracy", if anybody has trained it, is kept beside them and plotted.
+Cost is that of the network alone, one face, in OpenVINO; for trained ones that of a tracked frame, too.
+Errors are measured on held-out rendered heads, with the very networks that are timed.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import yaml
 
 from trg_ros.backends.model_cache import ModelCache
 from trg_ros.backends.openvino_backend import OpenVINOBackend
+from trg_ros.benchmark.candidates import Candidate
+from trg_ros.benchmark.scene import Scene
 from trg_ros.benchmark.timing import Call, Contender, interleave
+from trg_ros.benchmark.tracked import tracked_frame
 from trg_ros.checkpoint import Checkpoint
-from trg_ros.errors import InputError
-from trg_ros.model.config import TRGConfig
-from trg_ros.model.network import TRG
-from trg_ros.model.topology import Topology
+from trg_ros.estimator import HeadPoseEstimator
+from trg_ros.evaluation.looks import single_looks
+from trg_ros.evaluation.metrics import PoseSet, per_sample_errors, summarise
+from trg_ros.evaluation.rendered import HeldOutSet
+from trg_ros.model_card import gigaflops
 
-
-def read_candidates(path: str) -> dict[str, dict[str, Any]]:
-    """Name -> options of the model. :raises InputError: for a file that isn't such a list."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"architectures {path}: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or not all(
-        isinstance(options, dict) or options is None for options in content.values()
-    ):
-        raise InputError(f"architectures {path}: expected names, each with options of the model below it")
-    return {str(name): options or {} for name, options in content.items()}
+#: As trackers see heads, and as the first look at a detector's box does.
+CONDITIONS = ("settled", "hard")
+_ERRORS = ("geodesic_mean_deg", "geodesic_median_deg", "tz_relative_median", "landmark_mean_m")
 
 
 def measure_architectures(
-    checkpoint: Checkpoint, candidates: dict[str, dict[str, Any]], rounds: int, threads: int = 1
+    base: Checkpoint,
+    candidates: list[Candidate],
+    scene: Scene,
+    held_out: dict[str, HeldOutSet],
+    rounds: int,
+    threads: int = 1,
 ) -> list[dict[str, Any]]:
-    """One row for each candidate: what it is, how large, and its CPU and wall time in OpenVINO fp32.
+    """One row for each candidate: what it is, how large, what it costs, and how wrong it is if it is trained.
 
-    :raises InputError: for options that no model has.
+    :param base: what candidates with random weights differ from.
+    :param scene: with one face, for tracked frames.
+    :param held_out: by condition; without any, no errors are measured.
     """
-    rows: list[dict[str, Any]] = []
-    contenders: dict[str, Contender] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    networks: dict[str, Contender] = {}
+    frames: dict[str, Contender] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, options in candidates.items():
-            accuracy = options.get("accuracy")
-            changes = {key: value for key, value in options.items() if key != "accuracy"}
-            candidate = random_checkpoint(checkpoint, changes)
-            backend = OpenVINOBackend(candidate, "fp32", threads, ModelCache(Path(folder)))
-            contenders[name] = Call(_one_face(backend, candidate.config.input_size))
-            parameters = sum(value.numel() for value in candidate.state_dict.values())
-            rows.append({"name": name, "options": changes, "parameters": parameters, "accuracy": accuracy})
-        samples = interleave(contenders, rounds)
-    return [{**row, **samples[row["name"]].summary()} for row in rows]
+        for candidate in candidates:
+            name, checkpoint = candidate.name, candidate.build(base)
+            backend = OpenVINOBackend(checkpoint, candidate.precision, threads, ModelCache(Path(folder)))
+            networks[name] = Call(_one_face(backend, checkpoint.config.input_size))
+            rows[name] = _description(candidate, checkpoint)
+            if candidate.trained:
+                estimator = HeadPoseEstimator(checkpoint, backend, None)
+                frames[name] = Call(tracked_frame(estimator, scene))
+                rows[name]["errors"] = measure_errors(backend, checkpoint, held_out)
+        samples, frame_samples = interleave(networks, rounds), interleave(frames, rounds)
+    for name, row in rows.items():
+        row |= samples[name].summary()
+        row["tracked"] = frame_samples[name].summary() if name in frames else None
+    return list(rows.values())
 
 
-def random_checkpoint(checkpoint: Checkpoint, changes: dict[str, Any]) -> Checkpoint:
-    """A checkpoint like another one but for some options of the model, with random weights."""
-    config = TRGConfig.from_dict({**checkpoint.config.to_dict(), **changes})
-    base = checkpoint.topology
-    if config.num_landmarks != checkpoint.config.num_landmarks:
-        raise InputError("architectures: num_landmarks belongs to the landmark set, it can't be changed")
-    first = np.unique(base.landmarks68)
-    others = np.setdiff1d(np.arange(config.num_landmarks), first)
-    sampled = np.concatenate([first, others])[: config.num_sampled]
-    topology = Topology(base.triangles, sampled, base.landmarks68)
-    torch.manual_seed(0)
-    model = TRG(config, topology)
-    model.set_initial_state(checkpoint.state_dict["initial_landmarks"])
-    return dataclasses.replace(checkpoint, config=config, topology=topology, weights=model.state_dict())
+def measure_errors(
+    backend: OpenVINOBackend, checkpoint: Checkpoint, held_out: dict[str, HeldOutSet]
+) -> dict[str, dict[str, float]]:
+    """By condition: some of the keys of `CheckpointInfo.measured_errors`."""
+    config, errors = checkpoint.config, {}
+    for condition, heads in held_out.items():
+        looks = single_looks(backend, heads.crops(config.input_size, config.second_look_scale))
+        result = looks.result
+        poses = PoseSet(result.rotation, result.translation, result.landmarks_head)
+        summary = summarise(per_sample_errors(poses, looks.truth))
+        errors[condition] = {key: float(f"{summary[key]:.4g}") for key in _ERRORS}
+    return errors
+
+
+def _description(candidate: Candidate, checkpoint: Checkpoint) -> dict[str, Any]:
+    info = checkpoint.info
+    trained = {"version": info.version, "samples_seen": info.provenance.get("samples_seen")}
+    return {
+        "name": candidate.name,
+        "options": candidate.options,
+        "precision": candidate.precision,
+        "parameters": sum(value.size for value in checkpoint.weights.values()),
+        "gflop": round(gigaflops(checkpoint), 3),
+        "trained": trained if candidate.trained else None,
+        "errors": {},
+    }
 
 
 def _one_face(backend: OpenVINOBackend, size: int) -> Any:
     crop = np.random.default_rng(0).integers(0, 255, (1, size, size, 3), dtype=np.uint8)
     box = np.array([[0.0, 0.0, 0.3]], np.float32)
     return lambda: backend.infer(crop, box)
-
-
-def pareto(rows: list[dict[str, Any]], cost: str = "cpu_median_ms") -> list[str]:
-    """Names of the candidates with a known accuracy that no other one beats in both cost and accuracy."""
-    known = [row for row in rows if row["accuracy"] is not None]
-    return [
-        row["name"]
-        for row in known
-        if not any(
-            other[cost] <= row[cost] and other["accuracy"] <= row["accuracy"] and other is not row
-            for other in known
-        )
-    ]
-
-
-def plot_architectures(report: dict[str, Any], path: Path) -> bool:
-    """Cost, against accuracy where it is known, as PNG. False where matplotlib is missing."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    rows = sorted(report["architectures"], key=lambda row: row["cpu_median_ms"])
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    known = [row for row in rows if row["accuracy"] is not None]
-    axes = figure.subplots(1, 2 if known else 1, squeeze=False)[0]
-    axes[0].barh([row["name"] for row in rows], [row["cpu_median_ms"] for row in rows])
-    axes[0].set_xlabel("network, CPU ms, one face")
-    if known:
-        front = pareto(rows)
-        for row in known:
-            style = "o" if row["name"] in front else "x"
-            axes[1].plot(row["cpu_median_ms"], row["accuracy"], style, color="C0")
-            place = row["cpu_median_ms"], row["accuracy"]
-            axes[1].annotate(row["name"], place, (2, 5), textcoords="offset points", fontsize=7, rotation=30)
-        line = [(row["cpu_median_ms"], row["accuracy"]) for row in known if row["name"] in front]
-        axes[1].plot(*zip(*line, strict=True), "-", alpha=0.4)
-        axes[1].set_xlabel("network, CPU ms, one face")
-        axes[1].set_ylabel("error")
-        axes[1].grid(True, alpha=0.3)
-        axes[1].margins(x=0.3, y=0.4)
-    figure.savefig(path, dpi=110)
-    return True

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from trg_ros.benchmark.fronts import architectures_section
+
 _PREFACE = """# Performance
 
 Made by `trg-headpose benchmark` on the machines named below; the raw results are in [benchmarks](benchmarks).
@@ -121,21 +123,6 @@ def plot(report: dict[str, Any], path: Path) -> bool:
     return True
 
 
-def architectures_table(report: dict[str, Any]) -> str:
-    """Markdown; the fastest first."""
-    lines = [
-        "| | parameters (10^6) | ms | ratio to the first | accuracy |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    first_ms = report["architectures"][0]["cpu_median_ms"]
-    for row in sorted(report["architectures"], key=lambda row: row["cpu_median_ms"]):
-        accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:g}"
-        ms = row["cpu_median_ms"]
-        numbers = f"{1e-6 * row['parameters']:.2f} | {ms:.2f} | {ms / first_ms:.2f}"
-        lines.append(f"| {row['name']} | {numbers} | {accuracy} |")
-    return "\n".join(lines)
-
-
 def performance_page(folder: Path) -> str:
     """All results of a folder in one page; ``<name>.md`` beside ``<name>.json`` holds remarks on it."""
     parts = [_PREFACE]
@@ -151,24 +138,8 @@ def performance_page(folder: Path) -> str:
             parts.append(f"![CPU time per frame]({folder.name}/{path.stem}.png)\n")
         parts.append(markdown(report))
     for path in sorted(folder.glob("architectures*.json")):
-        parts.append(_architectures(json.loads(path.read_text(encoding="utf-8")), path))
+        parts.append(architectures_section(json.loads(path.read_text(encoding="utf-8")), path))
     return "\n".join(parts)
-
-
-def _architectures(report: dict[str, Any], path: Path) -> str:
-    remarks = path.with_suffix(".md")
-    sections = [
-        "## Architectures",
-        f"{report['machine']['machine']}; OpenVINO fp32, one face, network threads: "
-        f"{report['settings']['threads']}; load average before and after: {report['load_before'][0]} and "
-        f"{report['load_after'][0]}; {report['created']}. Random weights, which are as fast as any; CPU time "
-        "of the network alone, median of interleaved calls.",
-    ]
-    if remarks.is_file():
-        sections.append(remarks.read_text(encoding="utf-8").strip())
-    if path.with_suffix(".png").is_file():
-        sections.append(f"![Cost of architectures]({path.parent.name}/{path.stem}.png)")
-    return "\n\n".join([*sections, architectures_table(report)]) + "\n"
 
 
 if __name__ == "__main__":

@@ -37,14 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KIND=PATH",
-        help="also measure mediapipe=PYTHON (an interpreter that has it), 3ddfa=CHECKOUT (3DDFA_V2) or "
-        "trg-release=CHECKOUT (the paper's release; needs yacs and torchgeometry, changed as it says)",
+        help="also measure mediapipe=PYTHON (an interpreter that has it), 3ddfa=CHECKOUT (3DDFA_V2; needs "
+        "onnx to convert its weights, once) or trg-release=CHECKOUT (the paper's release; needs yacs and "
+        "torchgeometry, changed as it says)",
     )
     parser.add_argument("--no-paper", action="store_true", help="without the paper's architecture")
     parser.add_argument(
         "--architectures",
+        nargs="+",
         metavar="FILE",
-        help="only this: the network's cost for each of the models in a YAML file",
+        help="only this: the cost of each of the networks in YAML files, and the errors of the trained ones",
+    )
+    parser.add_argument(
+        "--held-out", metavar="DIR", help="rendered heads on which --architectures measures errors"
+    )
+    parser.add_argument(
+        "--held-out-heads", type=int, default=2000, metavar="N", help="how many of them (%(default)s)"
     )
     parser.add_argument("--ros", nargs="*", type=float, metavar="HZ", help="through ROS, at these rates")
     parser.add_argument("--ros-seconds", type=float, default=10.0, help="for each rate (%(default)s)")
@@ -72,6 +80,8 @@ def main(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.rounds < 1 or args.ros_seconds <= 0:
         raise InputError("--rounds and --ros-seconds must be above 0")
+    if args.held_out_heads < 1:
+        raise InputError(f"--held-out-heads {args.held_out_heads}: it must be above 0")
     if args.faces and (min(args.faces) < 0 or max(args.faces) > 256):
         raise InputError(f"--faces {' '.join(map(str, args.faces))}: they must be between 0 and 256")
     for peer in args.peer:
@@ -94,7 +104,7 @@ def _measure(args: argparse.Namespace, cores: set[int]) -> dict[str, Any]:
     face_box = find_face(next(iter(estimators.values())), photo)
     report = _circumstances(args, checkpoint)
     portrait = make_scene(photo, face_box, 1, SIZES["VGA"])
-    peers = dict(peer.split("=", 1) for peer in args.peer)
+    peers = [(kind, location) for kind, _, location in (peer.partition("=") for peer in args.peer)]
     _tell("one tracked face, beside peers")
     report["peers"] = compare_with_peers(
         estimators, portrait, peers, args.rounds, args.threads, not args.no_paper
@@ -113,13 +123,28 @@ def _measure(args: argparse.Namespace, cores: set[int]) -> dict[str, Any]:
 
 
 def _measure_architectures(args: argparse.Namespace) -> dict[str, Any]:
-    from trg_ros.benchmark.architectures import measure_architectures, read_candidates
+    from trg_ros.benchmark.architectures import CONDITIONS, measure_architectures
+    from trg_ros.benchmark.candidates import read_candidates
+    from trg_ros.benchmark.scene import make_scene, read_photo
+    from trg_ros.benchmark.stages import SIZES, find_face
     from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
+    from trg_ros.estimator import HeadPoseEstimator
+    from trg_ros.evaluation.rendered import HeldOutSet
 
     candidates = read_candidates(args.architectures)
     checkpoint = load_checkpoint(args.checkpoint or default_checkpoint_path())
     report = _circumstances(args, checkpoint)
-    report["architectures"] = measure_architectures(checkpoint, candidates, args.rounds, args.threads)
+    held_out = {}
+    if args.held_out:
+        root, count = Path(args.held_out).expanduser(), args.held_out_heads
+        held_out = {condition: HeldOutSet.load(root, count, condition) for condition in CONDITIONS}
+        report["settings"]["held_out_heads"] = held_out[CONDITIONS[0]].count
+    photo = read_photo(args.photo)
+    face_box = find_face(HeadPoseEstimator.load(checkpoint, "cpu", "torch"), photo)
+    scene = make_scene(photo, face_box, 1, SIZES["VGA"])
+    report["architectures"] = measure_architectures(
+        checkpoint, candidates, scene, held_out, args.rounds, args.threads
+    )
     report["load_after"] = load()
     return report
 
@@ -188,13 +213,12 @@ def _write(report: dict[str, Any], out: Path) -> int:
 
 
 def _write_architectures(report: dict[str, Any], out: Path) -> int:
-    from trg_ros.benchmark.architectures import plot_architectures
-    from trg_ros.benchmark.report import architectures_table
+    from trg_ros.benchmark.fronts import architectures_markdown, plot_architectures
 
     (out / "architectures.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if not plot_architectures(report, out / "architectures.png"):
         _tell("no plot: pip install matplotlib")
-    print(architectures_table(report))
+    print(architectures_markdown(report))
     return 0
 
 
