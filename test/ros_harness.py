@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -231,12 +231,15 @@ class SpinningThread:
 class NodeProcess:
     """A node in a process of its own; its log is kept."""
 
-    def __init__(self, module: str, namespace: str = "/", **parameters: Any) -> None:
+    def __init__(
+        self, module: str, namespace: str = "/", wrapper: Sequence[str] = (), **parameters: Any
+    ) -> None:
+        """:param wrapper: a command that runs the node's, such as `setpriv` with its options."""
         arguments = ["-r", f"__ns:={namespace}"]
         arguments += [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, "--ros-args", *arguments],
+            [*wrapper, sys.executable, "-m", module, "--ros-args", *arguments],
             cwd=REPOSITORY,
             stdout=self._log,
             stderr=subprocess.STDOUT,
