@@ -204,8 +204,10 @@ def test_missing_data_says_what_to_do(tmp_path: Path) -> None:
         RenderedDataset(tmp_path)
     with pytest.raises(InputError, match="no readable picture"):
         photo_patches(tmp_path, 3, 32, 0)
-    with pytest.raises(InputError, match="can't read the training configuration"):
-        load_training_config(tmp_path / "absent.yaml")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    for name in ("absent.yaml", "picture.png"):
+        with pytest.raises(InputError, match="can't read the training configuration"):
+            load_training_config(tmp_path / name)
     broken = tmp_path / "shard_00000000"
     broken.mkdir()
     (broken / "images.npy").write_bytes(b"")

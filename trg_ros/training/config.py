@@ -92,8 +92,8 @@ def load_training_config(path: Path | str) -> TrainingConfig:
     :raises InputError: when the file is missing, not YAML, or has an unknown, missing or unusable field.
     """
     try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"can't read the training configuration {path}: {error}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path} must hold a mapping with name, output, data and model")
