@@ -214,7 +214,7 @@ def test_a_library_of_another_kind_is_refused():
 def test_make_detector():
     with pytest.raises(DetectorError, match="'haar' is unknown"):
         make_detector("haar")
-    with pytest.raises(DetectorError, match="needs the path"):
+    with pytest.raises(DetectorError, match="needs a YuNet ONNX file"):
         make_detector("yunet")
     with pytest.raises(DetectorError, match="is not a file"):
         make_detector("auto", path="/nowhere/yunet.onnx")
