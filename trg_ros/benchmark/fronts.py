@@ -128,18 +128,26 @@ def _draw_front(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     seen = [1e-6 * (row["trained"]["samples_seen"] or 0) for row in rows]
     for precision, marker in _MARKERS.items():
         chosen = [index for index, row in enumerate(rows) if row["precision"] == precision]
-        x = [rows[index][_COST] for index in chosen]
-        y = [error(rows[index], "settled") for index in chosen]
-        colours = [seen[index] for index in chosen]
-        drawn = axes.scatter(x, y, c=colours, marker=marker, vmin=0, vmax=max(seen), label=precision)
+        if chosen:
+            x = [rows[index][_COST] for index in chosen]
+            y = [error(rows[index], "settled") for index in chosen]
+            colours = [seen[index] for index in chosen]
+            drawn = axes.scatter(x, y, c=colours, marker=marker, vmin=0, vmax=max(seen), label=precision)
     for row in rows:
         place = row[_COST], error(row, "settled")
-        axes.annotate(row["name"], place, (4, 4), textcoords="offset points", fontsize=7)
+        below = row["name"] in front
+        offset, turn, edge = ((2, -6), -50, "top") if below else ((2, 6), 50, "bottom")
+        axes.annotate(
+            row["name"], place, offset, textcoords="offset points", fontsize=7, rotation=turn, va=edge
+        )
     axes.figure.colorbar(drawn, ax=axes, label="crops seen in training (10^6)")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("network, CPU ms, one face")
-    axes.set_ylabel("rotation, mean error in degrees, settled")
-    axes.grid(True, alpha=0.3)
-    axes.margins(x=0.25)
+    axes.set_ylabel("rotation, mean error in degrees, as trackers see heads")
+    axes.grid(True, which="both", alpha=0.3)
+    axes.margins(x=0.2, y=0.3)
     axes.legend()
 
 
