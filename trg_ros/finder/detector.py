@@ -25,7 +25,11 @@ BACKENDS = ("auto", "openvino", "torch")
 #: A find is looked at again in so many pixels, of which its box gets so many.
 _CLOSE, _CLOSE_SIDE = 128, 90
 #: A find that is that much (logit) below the smallest score gets a second look.
-_BENEFIT_OF_DOUBT = 0.8
+_BENEFIT_OF_DOUBT = 0.7
+#: A find that is surer than that (logit) needs none.
+_SURE_AT_ONCE = 1.4
+#: One that is no further (logit) from the smallest score after it is looked at again, as is and in grey.
+_UNDECIDED = 0.3
 
 
 class _Runner(Protocol):
@@ -76,19 +80,30 @@ class TRGFinder(ReducingDetector):
         return Detections(found.boxes, found.scores, found.points)
 
     def _confirm(self, image_bgr: NDArray[np.uint8], found: Detections) -> Detections:
-        """A face's score is the mean, as logits, of the one in the search and the one in a second look: close
-        by, in all the image's detail, and in a mirror."""
-        wanted = (_CLOSE - np.array([1, 1, -1, -1]) * _CLOSE_SIDE) / 2
-        scores = np.zeros(len(found), np.float32)
+        """Finds that are not sure at once are looked at again, close by, in all the image's detail: in a
+        mirror, and, if that leaves them undecided, as they are and in grey. A face's score is the mean of all
+        looks, as logits; then the search, the only one that sees all around it, counts twice."""
+        scores, smallest = found.scores.copy(), _logit(self.min_score)
         for k, box in enumerate(self.trg_boxes(found)):
-            with self._lock:
-                heat = heat_of(self._run(_close_by(image_bgr, box))[0], wanted)
-            scores[k] = _sure((_logit(float(found.scores[k])) + heat) / 2)
+            search = _logit(float(found.scores[k]))
+            if search > _SURE_AT_ONCE:
+                continue
+            close = _close_by(image_bgr, box)
+            logits = [search, self._look(close[:, :, ::-1])]
+            if abs(float(np.mean(logits)) - smallest) < _UNDECIDED:
+                logits += [search, self._look(close), self._look(_gray(close))]
+            scores[k] = _sure(float(np.mean(logits)))
         return Detections(found.boxes, scores, found.keypoints)
+
+    def _look(self, picture: NDArray[np.uint8]) -> float:
+        """How sure (logit) a picture (1, 128, 128, 3) RGB is of a face where :func:`_close_by` puts it."""
+        wanted = (_CLOSE - np.array([1, 1, -1, -1]) * _CLOSE_SIDE) / 2
+        with self._lock:
+            return heat_of(self._run(np.ascontiguousarray(picture))[0], wanted)
 
 
 def _close_by(image_bgr: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(1, 128, 128, 3) RGB: a square box LTRB px and what is around it, mirrored; black outside the image."""
+    """(1, 128, 128, 3) RGB: a square box LTRB px and what is around it; black outside the image."""
     reach = (box[2:] - box[:2]) * (_CLOSE / _CLOSE_SIDE / 2)
     center, size = (box[:2] + box[2:]) / 2, image_bgr.shape[1::-1]
     low, high = np.floor(center - reach), np.ceil(center + reach) + 1
@@ -101,9 +116,15 @@ def _close_by(image_bgr: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray
         part = cv2.resize(part, new, interpolation=cv2.INTER_AREA)
     zoom = (np.array([right - left, bottom - top]) / part.shape[1::-1]) * scale
     shift = _CLOSE / 2 - scale * (center - [left, top] + 0.5) + zoom / 2 - 0.5
-    place = np.array([[-zoom[0], 0, _CLOSE - 1 - shift[0]], [0, zoom[1], shift[1]]])
+    place = np.array([[zoom[0], 0, shift[0]], [0, zoom[1], shift[1]]])
     close = cv2.warpAffine(part, place, (_CLOSE, _CLOSE), flags=cv2.INTER_LINEAR)
     return np.ascontiguousarray(close[None, ..., ::-1])
+
+
+def _gray(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(1, H, W, 3) RGB without colours."""
+    gray = cv2.cvtColor(picture[0], cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB))[None]
 
 
 def _logit(score: float) -> float:

@@ -25,7 +25,7 @@ USUAL_SCORE = 0.6
 
 CARD: dict[str, Any] = {
     "name": "trg-finder",
-    "version": "1.1",
+    "version": "1.2",
     "license": "Apache-2.0",
     "training_data": "rendered heads only (ICT-FaceKit geometry, MIT; trg_ros.synthetic), composed over "
     "freely licensed wallpapers and invented backgrounds; no photo of a person",
