@@ -42,6 +42,7 @@ BAD = {
     "tiny detection": ["run", "good/photo.jpg", "--detection-size", "3"],
     "output is a file": ["run", "good/photo.jpg", "--out", "good/photo.png"],
     "output below a file": ["run", "good/photo.jpg", "--out", "good/photo.png/below"],
+    "two forms of one answer": ["info", "--json", "--markdown"],
     "unknown command": ["fly"],
     "no command": [],
     "no input": ["run"],
