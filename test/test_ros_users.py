@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ RENDERED = Path(__file__).parent / "data" / "rendered"
 NOWHERE = "/proc/nowhere"
 """Nobody can make a folder there, not even root."""
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """Other users may read it, unlike pytest's own folders."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def take_home_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,18 +73,21 @@ def test_the_command_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     "a camera of another user, whose shared memory the node can't open", "that user and the fix are named"
 )
 def test_a_camera_of_root_and_a_node_of_nobody(
-    robot: Robot, start: Callable[..., NodeProcess], stand_in: Path, monkeypatch: pytest.MonkeyPatch
+    robot: Robot,
+    start: Callable[..., NodeProcess],
+    stand_in: Path,
+    public_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs root and setpriv to become another user")
     if subprocess.run([*NOBODY, sys.executable, "-c", "import rclpy"], capture_output=True).returncode:
         pytest.skip(f"other users can't run {sys.executable}")
     take_home_away(monkeypatch)
-    for folder in (stand_in.parent, *stand_in.parents[1:3]):
-        folder.chmod(0o755)
+    weights = shutil.copy(stand_in, public_folder)
     robot.listen("headpose/faces", HeadPoseArray)
     diagnostics = robot.listen("/diagnostics", DiagnosticArray)
-    node = start(NODE, wrapper=NOBODY, **stand_in_options(stand_in))
+    node = start(NODE, wrapper=NOBODY, **stand_in_options(Path(weights)))
 
     def named() -> bool:
         return any("root share memory" in message.status[0].message for message in diagnostics)
