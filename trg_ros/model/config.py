@@ -42,12 +42,13 @@ _NUMBERS = {"dropout": (0.0, 0.99), "landmark_scale": (0.0, 1000.0), "second_loo
 class TRGConfig:
     """The architecture of one TRG network.
 
-    input_size            side of the square crop, pixels; the weights also run at any other size.
+    input_size            side of the square crop, pixels; the weights also run at other sizes.
     stem                  "resnet": 7x7 stride 2 and a max pool; "compact": 3x3 stride 2, first stage strides.
     backbone_widths       channels of the residual stages; the backbone's stride is 4 * 2**(stages - 1).
     backbone_blocks       residual blocks of each stage.
     deconv_widths         channels of the upsampled maps, each twice as fine as the one before.
-    lateral_connections   whether the backbone's maps of the same size are added to the upsampled ones.
+    lateral_connections   whether the backbone's maps of the same size are added to the upsampled ones; then
+                          input_size must be a multiple of the backbone's stride.
     point_feature_widths  channels of the 1x1 reductions at the sampling points.
     num_landmarks         dense landmarks V.
     num_sampled           landmarks S that are sampled and fed back between the iterations.
@@ -133,6 +134,9 @@ class TRGConfig:
         levels = len(self.deconv_widths)
         if self.lateral_connections and levels >= len(self.backbone_widths):
             raise _bad(self, "lateral_connections", "needs fewer deconv_widths than backbone_widths")
+        stride = 2 ** (1 + len(self.backbone_widths))
+        if self.lateral_connections and self.input_size % stride:
+            raise _bad(self, "input_size", f"must be a multiple of {stride} with lateral_connections")
         if not _is_count(self.heatmap_level, -levels, levels - 1):
             raise _bad(self, "heatmap_level", f"must be an integer from {-levels} to {levels - 1}")
 
