@@ -1,14 +1,15 @@
 """What is computed once per face model and kept in a cache file: visibility, hair rays, noise fields, region
 masks."""
 
-import os
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from trg_ros.backends.model_cache import ModelCache, default_cache_directory
 from trg_ros.synthetic import raster
 from trg_ros.synthetic.face_model import FACE_END, SKIN_END, FaceModel
 
@@ -20,6 +21,7 @@ NOISE_WAVELENGTHS = (14.0, 6.0, 2.5, 1.0)  # centimetres
 NOISE_FIELDS = 32
 HAIR_FIELDS = 48
 FAR = 99.0
+_FILE = "baked.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +46,21 @@ class Baked:
     body_weight: np.ndarray
 
 
-def load_baked(model: FaceModel, cache_folder: Path | None = None) -> Baked:
-    """From the cache (default ~/.cache/trg_ros), or computed (half a minute) and cached."""
-    folder = cache_folder or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "trg_ros"
-    path = folder / f"baked_{model.digest}_v{BAKED_VERSION}.npz"
-    if not path.exists():
-        arrays = _bake(model)
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(partial, **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
-    with np.load(path) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return _assemble(model, arrays)
+def load_baked(model: FaceModel) -> Baked:
+    """From the cache (``~/.cache/trg_ros/renderer``), or computed (half a minute) and cached."""
+    base = default_cache_directory()
+    cache = ModelCache(base / "renderer" if base else None)
+    key = f"baked_{model.digest}_v{BAKED_VERSION}"
+    return _assemble(model, cache.load_or_build(key, _load, partial(_bake, model), _save))
+
+
+def _load(entry: Path) -> dict[str, np.ndarray]:
+    with np.load(entry / _FILE) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _save(arrays: dict[str, np.ndarray], entry: Path) -> None:
+    np.savez(entry / _FILE, **arrays)  # type: ignore[arg-type]
 
 
 def _bake(model: FaceModel) -> dict[str, np.ndarray]:
