@@ -16,10 +16,9 @@ from trg_ros.synthetic.dataset import RenderedDataset
 from trg_ros.synthetic.face_model import FaceModel
 from trg_ros.synthetic.generate import contact_sheet, generate
 from trg_ros.synthetic.landmark_set import default_landmark_set
-from trg_ros.synthetic.person import Placement, rotation_from_angles, rotation_to_ray
+from trg_ros.synthetic.person import rotation_to_ray
 from trg_ros.synthetic.raster import rasterise
 from trg_ros.synthetic.render import HeadRenderer, RenderSettings
-from trg_ros.synthetic.scene import random_placements, render_scene
 
 RENDERED = Path(__file__).parent / "data" / "rendered"
 
@@ -106,26 +105,6 @@ def test_the_head_frame_is_the_one_of_the_checkpoints(face_model: Path) -> None:
     assert points[:, 2].argmin() in range(27, 36), "the nose has the most negative z"
     assert points[8, 1] > 0.05 > points[27, 1], "the chin is at positive y"
     assert points[45, 0] > 0 > points[36, 0], "the person's left eye is at positive x"
-
-
-def test_a_scene_shows_its_heads_where_it_says(renderer: HeadRenderer) -> None:
-    intrinsics = np.array([[420.0, 0, 150.0], [0, 440.0, 110.0], [0, 0, 1]])
-    background = np.zeros((240, 320, 3), np.uint8)
-    near = Placement(np.eye(3), np.array([-0.05, 0.02, 0.8]))
-    far = Placement(rotation_from_angles(0.1, 0.6, 0.0), np.array([0.35, 0.0, 1.4]))
-    scene = render_scene(renderer, intrinsics, background, [near, far], seed=5)
-    assert [head.camera_T_head[2, 3] for head in scene.heads] == [1.4, 0.8], "far to near"
-    for head in scene.heads:
-        camera = head.landmarks_head[:68] @ head.camera_T_head[:3, :3].T + head.camera_T_head[:3, 3]
-        expected = camera @ intrinsics.T
-        np.testing.assert_allclose(head.landmarks68_image, expected[:, :2] / expected[:, 2:], atol=1e-6)
-        columns, rows = np.rint(head.landmarks68_image[17:]).astype(int).T
-        assert (scene.image_bgr[rows, columns].max(axis=-1) > 0).mean() > 0.9
-    assert (scene.image_bgr[:20, :20] == 0).all()
-    with pytest.raises(InputError, match=r"at least 0\.1 m"):
-        render_scene(renderer, intrinsics, background, [Placement(np.eye(3), np.array([0, 0, -1.0]))], 1)
-    placements = random_placements(4, intrinsics, 320, 240, 3)
-    assert all(0.4 <= placement.translation[2] <= 2.5 for placement in placements)
 
 
 def test_generating_writes_a_data_set_once(face_model: Path, tmp_path: Path) -> None:
