@@ -1,12 +1,14 @@
 """A real photo and the packaged weights: what must follow exactly when the photo or its camera is changed.
 
 The photo is NASA's portrait of Eileen Collins. No ground truth is needed: turning the photo turns the head,
-halving it doubles the distance, and moving the principal point moves the ray but not the head in it.
+halving it doubles the distance, turning the camera turns the pose, and moving the principal point moves the
+ray but not the head in it.
 """
 
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
@@ -18,8 +20,9 @@ from trg_ros.tracking import HeadTracker
 
 FOCAL = 600.0
 CENTER = 255.5
-# What a moved principal point may leave in the ray's frame: degrees, share of the distance.
-RAY_DEG, RAY_SIZE = 2.0, 0.03
+# What a moved principal point may leave in the ray's frame: degrees, share of the distance. Further from the
+# axis the same pixels are a face that is stretched, and how large that one is nobody knows exactly.
+RAY_DEG, RAY_SIZE = 2.0, 0.05
 CAMERA = CameraModel.pinhole(FOCAL, FOCAL, CENTER, CENTER, 512, 512)
 
 
@@ -64,17 +67,32 @@ def test_turning_the_photo_turns_the_head(estimator, head, astronaut_bgr, degree
         astronaut_bgr, cv2.getRotationMatrix2D((CENTER, CENTER), -degrees, 1), (512, 512)
     )
     turned = only(estimator.estimate(turned_photo, CAMERA))
-    assert np.rad2deg(geodesic_distance(turned.rotation, turn @ head.rotation)) < 4
-    assert np.linalg.norm(turned.translation - turn @ head.translation) < 0.08 * np.linalg.norm(
+    assert np.rad2deg(geodesic_distance(turned.rotation, turn @ head.rotation)) < 3
+    assert np.linalg.norm(turned.translation - turn @ head.translation) < 0.05 * np.linalg.norm(
         head.translation
     )
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("degrees", [-20, 20])
+def test_turning_the_camera_turns_the_pose(estimator, head, astronaut_bgr, axis, degrees):
+    """What a camera at the same place sees that looks elsewhere is a homography of the picture."""
+    turn, size = Rotation.from_euler(axis, degrees, degrees=True).as_matrix(), 900
+    camera = CameraModel.pinhole(FOCAL, FOCAL, (size - 1) / 2, (size - 1) / 2, size, size)
+    view = cv2.warpPerspective(
+        astronaut_bgr, camera.K @ turn @ np.linalg.inv(CAMERA.K), (size, size), flags=cv2.INTER_CUBIC
+    )
+    seen = only(estimator.estimate(view, camera))
+    assert np.rad2deg(geodesic_distance(seen.rotation, turn @ head.rotation)) < 3
+    off = np.linalg.norm(seen.translation - turn @ head.translation)
+    assert off < 0.03 * np.linalg.norm(head.translation)
 
 
 def test_half_the_size_is_twice_the_distance(estimator, head, astronaut_bgr):
     small = cv2.resize(astronaut_bgr, (256, 256), interpolation=cv2.INTER_AREA)
     camera = CameraModel.pinhole(FOCAL, FOCAL, 127.5, 127.5, 256, 256)
     far = only(estimator.estimate(small, camera))
-    assert far.translation[2] / head.translation[2] == pytest.approx(2, rel=0.08)
+    assert far.translation[2] / head.translation[2] == pytest.approx(2, rel=0.03)
 
 
 @pytest.mark.parametrize("shift", [(100, 0), (-100, 0), (0, 100), (0, -100)])
