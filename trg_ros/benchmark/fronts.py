@@ -133,13 +133,20 @@ def _draw_front(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
             y = [error(rows[index], "settled") for index in chosen]
             colours = [seen[index] for index in chosen]
             drawn = axes.scatter(x, y, c=colours, marker=marker, vmin=0, vmax=max(seen), label=precision)
-    for row in rows:
-        place = row[_COST], error(row, "settled")
+    by_cost = sorted(rows, key=lambda row: row[_COST])
+    for number, row in enumerate(by_cost, 1):
         below = row["name"] in front
-        offset, turn, edge = ((2, -6), -50, "top") if below else ((2, 6), 50, "bottom")
         axes.annotate(
-            row["name"], place, offset, textcoords="offset points", fontsize=7, rotation=turn, va=edge
+            str(number),
+            (row[_COST], error(row, "settled")),
+            (0, -6 if below else 6),
+            textcoords="offset points",
+            fontsize=8,
+            ha="center",
+            va="top" if below else "bottom",
         )
+    names = "\n".join(f"{number:2}  {row['name']}" for number, row in enumerate(by_cost, 1))
+    axes.text(0.02, 0.98, names, transform=axes.transAxes, fontsize=7.5, va="top")
     axes.figure.colorbar(drawn, ax=axes, label="crops seen in training (10^6)")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
@@ -147,7 +154,7 @@ def _draw_front(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     axes.set_xlabel("network, CPU ms, one face")
     axes.set_ylabel("rotation, mean error in degrees, as trackers see heads")
     axes.grid(True, which="both", alpha=0.3)
-    axes.margins(x=0.2, y=0.3)
+    axes.margins(x=0.1, y=0.15)
     axes.legend()
 
 
