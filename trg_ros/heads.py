@@ -90,7 +90,11 @@ class HeadPose:
 
     @cached_property
     def box(self) -> Array:
-        """(4,) left, top, right, bottom px of the crop that the network saw."""
+        """(4,) left, top, right, bottom px of the crop that the network saw.
+
+        Second looks are closer than TRG's box (`TRGConfig.second_look_scale`), so this is no box to give to
+        ``estimate``; that is ``trg_ros.crop.box_from_landmarks68(head.landmarks68_image)``.
+        """
         return self.window.to_boxes(self.camera)[0]
 
     @property
