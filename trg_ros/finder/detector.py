@@ -86,7 +86,7 @@ class TRGFinder(ReducingDetector):
         scores, smallest = found.scores.copy(), _logit(self.min_score)
         for k, box in enumerate(self.trg_boxes(found)):
             search = _logit(float(found.scores[k]))
-            if search > _SURE_AT_ONCE:
+            if search > max(_SURE_AT_ONCE, smallest):
                 continue
             close = _close_by(image_bgr, box)
             logits = [search, self._look(close[:, :, ::-1])]
