@@ -182,7 +182,7 @@ def test_a_mirror_is_looked_into_on_demand(monkeypatch, mirror):
     world, asked = World(mirror=mirror), []
     look = world.estimator.estimate_windows
 
-    def estimate_windows(image, camera, windows, refine, mirror=False, settled=None):
+    def estimate_windows(image, camera, windows, refine, mirror=False):
         asked.append(mirror)
         return look(image, camera, windows, refine, mirror)
 

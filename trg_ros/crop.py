@@ -117,8 +117,8 @@ class CropWindows:
         half = 0.5 * self.size[:, None] / _plane_units_per_pixel(camera, center_px, self.camera_R_virtual)
         return np.concatenate([center_px - half, center_px + half], axis=1)
 
-    def scaled(self, factor: float | Array) -> CropWindows:
-        """The same windows with sides ``factor``, one or (N,), times as long."""
+    def scaled(self, factor: float) -> CropWindows:
+        """The same windows with sides ``factor`` times as long."""
         return CropWindows(self.center, self.size * factor, self.camera_R_virtual)
 
     def with_rows(self, index: NDArray, rows: CropWindows) -> CropWindows:

@@ -219,21 +219,17 @@ class HeadPoseEstimator:
         windows: CropWindows,
         refine: NDArray[np.int64],
         mirror: bool = False,
-        settled: NDArray[np.bool_] | None = None,
     ) -> WindowEstimates:
         """The network on windows of an image, each looked at again ``refine`` (N,) times; for trackers.
 
         Checks nothing: the image has been checked, the windows are valid.
 
-        :param windows: in TRG's box convention. Where a face is known to be (``settled`` (N,), None: nowhere,
-            and all second looks) the network looks closer if it was trained to; the windows of the estimates
-            are those that it saw.
+        :param windows: in TRG's box convention. Second looks are closer if the network was trained to; the
+            windows of the estimates are those that it saw.
         """
         if not len(windows):
             return self._judged(windows, NO_RESULT)
         cut, closer = self._cutter(image_bgr, camera), self.checkpoint.config.second_look_scale
-        if settled is not None and closer != 1.0:
-            windows = windows.scaled(np.where(settled, closer, 1.0))
         result = self._infer(cut(windows), windows, mirror)
         judged = self._judged(windows, result)
         for look in range(int(refine.max())):

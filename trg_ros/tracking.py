@@ -196,8 +196,7 @@ class HeadTracker:
         one = len(looks) == 1
         windows = looks[0].window if one else CropWindows.concatenate([look.window for look in looks])
         refine = np.array([look.refine for look in looks])
-        known = np.array([look.track is not None for look in looks])
-        estimates = self._estimator.estimate_windows(image_bgr, camera, windows, refine, self.mirror, known)
+        estimates = self._estimator.estimate_windows(image_bgr, camera, windows, refine, self.mirror)
         heads = self._estimator.heads(estimates, camera, np.array([look.detector_score for look in looks]))
         sure = estimates.implied.valid & (np.array([head.score for head in heads]) >= self.min_score)
         chosen = np.flatnonzero(sure)

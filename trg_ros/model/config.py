@@ -68,8 +68,8 @@ class TRGConfig:
     translation           how pose and box make the translation, see `trg_ros.model.pose`: "correction" (the
                           paper's Eq. 2), "camera_offset", "local_to_global" or "direct".
     predicts_landmarks    false: poses alone, of the initial face; needs sampling "grid".
-    second_look_scale     side of the boxes of second looks and of trackers over TRG's: who knows where the
-                          face is can look closer.
+    second_look_scale     side of the boxes of second looks over TRG's: who has just seen the face can look
+                          closer. Not for trackers: heads move between images.
     """
 
     input_size: int = 192
