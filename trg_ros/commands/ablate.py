@@ -23,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from trg_ros.training.ablation import PLANS, load_plan, run_plan, table, with_folders
-    from trg_ros.training.paper import distributed
+    from trg_ros.training.trainer import choose_device
 
     if args.steps is not None and args.steps < 1:
         raise InputError(f"--steps {args.steps}: it must be at least 1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     path = args.plan or PLANS / f"{args.data}.yaml"
     plan = with_folders(load_plan(path, args.steps, args.seed, args.only), args.train, args.held_out)
-    print(table(run_plan(plan, Path(args.out), distributed()[2])), end="")
+    print(table(run_plan(plan, Path(args.out), str(choose_device("auto")))), end="")
     return 0

@@ -55,11 +55,11 @@ def _train_as_the_paper(args: argparse.Namespace, recipe: dict[str, Any]) -> int
     if args.package:
         raise InputError("--package is not for `recipe: paper`, which writes a checkpoint with every state")
     config = paper_config_from_dict(recipe, args.config)
-    rank, world, device = distributed()
-    trainer = PaperTrainer(config, rank, world, device)
-    loss = trainer.run(args.until)
-    if rank == 0:
-        path = trainer.output / f"{config.name}.safetensors"
-        result = {"checkpoint": str(path), "step": trainer.step, "loss": loss}
-        print(json.dumps({**result, "validation": trainer.evaluate()}, indent=2))
+    with distributed() as (rank, world, device):
+        trainer = PaperTrainer(config, rank, world, device)
+        loss = trainer.run(args.until)
+        if rank == 0:
+            path = trainer.output / f"{config.name}.safetensors"
+            result = {"checkpoint": str(path), "step": trainer.step, "loss": loss}
+            print(json.dumps({**result, "validation": trainer.evaluate()}, indent=2))
     return 0

@@ -29,8 +29,9 @@ class AugmentationConfig:
     ``clear_...``: pictures as good cameras take them in daylight, with fewer. ``settled_...``: crops as a
     second look sees them, from a virtual camera turned to the head, upright with it but for a few degrees, in
     a box that is nearly right. ``hair_probability``: of long hair over a face that looks roughly at the
-    camera. ``focal_error``: a camera's true focal length over the one that its calibration says,
-    log-uniform; labels are then what the wrong calibration makes of the head.
+    camera. ``tracked_...``: crops as trackers cut them: turned and upright like those, in TRG's box, which is
+    where the head was expected to be. ``focal_error``: a camera's true focal length over the one that its
+    calibration says, log-uniform; labels are then what the wrong calibration makes of the head.
     """
 
     roll_probability: float = 0.6
@@ -45,6 +46,9 @@ class AugmentationConfig:
     settled_roll_sigma_degrees: float = 5.0
     settled_center_jitter: float = 0.04
     settled_scale_sigma: float = 0.04
+    tracked_probability: float = 0.0
+    tracked_center_jitter: float = 0.08
+    tracked_scale_sigma: float = 0.06
     photometric: float = 1.0
     clear_probability: float = 0.0
     clear_photometric: float = 0.25
@@ -107,17 +111,17 @@ class Augmenter:
     def __call__(self, samples: RenderedSamples, rng: np.random.Generator) -> TrainingBatch:
         count = len(samples)
         roll, mirrored = self._draw_roll(count, rng), rng.random(count) < self.config.flip_probability
-        settled = _draw_settled(count, self.config.settled_probability, rng)
+        settled, tracked = self._draw_looks(count, rng)
         rotation, translation, landmarks = self._mirror_labels(samples, mirrored)
         points68 = landmarks[:, self._landmarks68] @ rotation.transpose(0, 2, 1) + translation[:, None]
         turn = _roll_matrices(roll)
-        if settled.any():
+        if (upright := settled | tracked).any():
             noise = np.deg2rad(rng.normal(0, self.config.settled_roll_sigma_degrees, count))
             facing = _roll_matrices(noise) @ _facing_upright(trg_boxes(points68)[:, :2], rotation)
-            turn = np.where(settled[:, None, None], facing, turn)
+            turn = np.where(upright[:, None, None], facing, turn)
         rotation, translation = turn @ rotation, np.einsum("nij,nj->ni", turn, translation)
         points68 = points68 @ turn.transpose(0, 2, 1)
-        box = self._jitter(trg_boxes(points68), settled, rng)
+        box = self._jitter(trg_boxes(points68), settled, tracked, rng)
         box[:, 2] *= self._view
         marks = self._under_hair(points68, rotation, box, rng)
         maps = self._head_maps(samples, box, turn, mirrored)
@@ -166,14 +170,26 @@ class Augmenter:
         landmarks = np.where(flipped, swapped, samples.landmarks_head)
         return rotation.astype(np.float32), translation.astype(np.float32), landmarks.astype(np.float32)
 
-    def _jitter(self, box: np.ndarray, settled: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Boxes as second looks and trackers (small errors) and a face detector (large ones) give them."""
+    def _draw_looks(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Which crops (N,) are cut as second looks cut them, and which as trackers do; a detector cuts the
+        others."""
+        second, tracked = self.config.settled_probability, self.config.tracked_probability
+        if second + tracked <= 0:
+            return np.zeros(count, bool), np.zeros(count, bool)
+        kind = rng.random(count)
+        return kind < second, (kind >= second) & (kind < second + tracked)
+
+    def _jitter(
+        self, box: np.ndarray, settled: np.ndarray, tracked: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Boxes as second looks (small errors), trackers and a face detector (large ones) give them."""
         c, count = self.config, len(box)
         reach = np.where(
             rng.random(count) < 0.15, c.wide_center_jitter, c.center_jitter * rng.random(count) ** 0.5
         )
-        reach = np.where(settled, c.settled_center_jitter, reach)
-        sigma = np.where(settled, c.settled_scale_sigma, c.scale_sigma)
+        looks = [settled, tracked]
+        reach = np.select(looks, [c.settled_center_jitter, c.tracked_center_jitter], reach)
+        sigma = np.select(looks, [c.settled_scale_sigma, c.tracked_scale_sigma], c.scale_sigma)
         shift = rng.uniform(-1, 1, (count, 2)) * reach[:, None]
         scale = np.exp(sigma * np.clip(rng.normal(0, 1, count), -2.5, 2.5))
         scale *= np.where(settled, self._settled_scale, 1.0)
@@ -262,10 +278,6 @@ class Augmenter:
 def _turn_to(points: np.ndarray) -> np.ndarray:
     """(N, 3, 3) the shortest rotations that take the z axis to points (N, 3)."""
     return shortest_turn(points / np.linalg.norm(points, axis=1, keepdims=True))
-
-
-def _draw_settled(count: int, probability: float, rng: np.random.Generator) -> np.ndarray:
-    return rng.random(count) < probability if probability > 0 else np.zeros(count, bool)
 
 
 def _facing_upright(center: np.ndarray, rotation: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -186,14 +187,23 @@ def _make_optimiser(model: TRG, config: PaperConfig) -> torch.optim.Optimizer:
     return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
 
 
-def distributed() -> tuple[int, int, str]:
-    """Rank, number of processes and device of this process, as torchrun started it, or alone."""
+@contextmanager
+def distributed() -> Iterator[tuple[int, int, str]]:
+    """Rank, number of processes and device of this process, as torchrun started it, or alone.
+
+    The process group ends with the context: one that lives until the interpreter ends can abort it, as its
+    threads still run.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     cuda = torch.cuda.is_available()
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else "cpu"
-    if world > 1 and not dist.is_initialized():
+    if world > 1:
         dist.init_process_group("nccl" if cuda else "gloo")
-    return int(os.environ.get("RANK", "0")), world, device
+    try:
+        yield int(os.environ.get("RANK", "0")), world, device
+    finally:
+        if world > 1:
+            dist.destroy_process_group()
 
 
 def mean_landmarks(dataset: HeadDataset, num_landmarks: int) -> np.ndarray:
