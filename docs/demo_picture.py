@@ -11,7 +11,7 @@ import numpy as np
 import skimage.data
 
 from trg_ros import CameraModel, HeadPoseEstimator, HeadTracker, draw_heads
-from trg_ros.virtual_camera import VirtualCamera
+from trg_ros.media.virtual_camera import VirtualCamera
 
 PICTURE = Path(__file__).resolve().parent / "images" / "demo.jpg"
 SIZE, RATE, SHOWN_S = (640, 480), 10.0, (0.9, 2.4, 3.6, 5.1, 6.6, 9.3)

@@ -6,9 +6,9 @@ import numpy as np
 
 from trg_ros.camera import CameraModel
 from trg_ros.crop import CropWindows
-from trg_ros.frames import Frame
 from trg_ros.geometry import HEAD_R_FACE, make_transform
 from trg_ros.heads import HeadPose
+from trg_ros.media.frames import Frame
 from trg_ros.tracking import TrackedHead
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from trg_ros.assignment import cheapest_pairs
 from trg_ros.errors import InputError
+from trg_ros.tracking.assignment import cheapest_pairs
 
 
 @pytest.mark.parametrize("whole_numbers", [False, True])

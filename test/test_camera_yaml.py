@@ -3,7 +3,7 @@
 import pytest
 
 from trg_ros.camera import CameraModel
-from trg_ros.camera_yaml import load_camera_yaml
+from trg_ros.camera.calibration import load_camera_yaml
 from trg_ros.errors import CameraError
 
 CALIBRATION = """

@@ -20,8 +20,8 @@ from trg_ros.checkpoint import default_checkpoint_path
 from trg_ros.commands import run as run_command
 from trg_ros.errors import CheckpointError, InputError
 from trg_ros.estimator import HeadPoseEstimator
-from trg_ros.frames import Frame, Source
-from trg_ros.sources import open_source
+from trg_ros.media.frames import Frame, Source
+from trg_ros.media.sources import open_source
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from cli_files import with_exif
 
-from trg_ros.exif import focal_length_px
-from trg_ros.photo import load_photo
+from trg_ros.media.exif import focal_length_px
+from trg_ros.media.photo import load_photo
 
 FOCAL_35MM, WIDTH, HEIGHT = 0xA405, 0xA002, 0xA003
 JPEG = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()

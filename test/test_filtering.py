@@ -7,10 +7,10 @@ from scipy.spatial.transform import Rotation
 
 from trg_ros.camera import CameraModel
 from trg_ros.estimator import HeadPoseEstimator
-from trg_ros.filtering import MAX_GAP_S, PoseFilter, PoseSmoother, measurement_noise, with_face_pose
 from trg_ros.geometry import geodesic_distance, invert_transform, make_transform, transform_points
 from trg_ros.heads import covariances
 from trg_ros.tracking import TrackedHead
+from trg_ros.tracking.filtering import MAX_GAP_S, PoseFilter, PoseSmoother, measurement_noise, with_face_pose
 
 RATE_HZ = 30
 CAMERA = CameraModel.pinhole(500, 500, 319.5, 239.5, 640, 480)

@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
-from trg_ros.frames import Frame
 from trg_ros.geometry import HEAD_R_FACE, make_transform
-from trg_ros.recording import (
+from trg_ros.media.frames import Frame
+from trg_ros.media.recording import (
     OutputFolder,
     OverlayVideo,
     frame_record,

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trg_ros.appearance import unlikeness
-from trg_ros.reidentification import Person, who_is_who
+from trg_ros.tracking.appearance import unlikeness
+from trg_ros.tracking.reidentification import Person, who_is_who
 
 LOOK = np.array([[-0.06, 0.22], [0.2, 1.0], [-0.08, -0.5]])
 

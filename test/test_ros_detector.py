@@ -16,8 +16,8 @@ from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.ros.guarded_searcher import GuardedSearcher
 from trg_ros.ros.log import ThrottledLog
 from trg_ros.ros.statistics import Statistics
-from trg_ros.searching import DirectSearcher
 from trg_ros.tracking import HeadTracker
+from trg_ros.tracking.searching import DirectSearcher
 
 CAMERA = CameraModel.pinhole(500, 500, 319.5, 239.5, 640, 480)
 A, B = np.array([-0.3, 0.0, 1.0]), np.array([0.3, 0.1, 0.9])

@@ -25,8 +25,8 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import CheckpointInfo
-from trg_ros.exif import focal_length_px
 from trg_ros.geometry import head_T_face
+from trg_ros.media.exif import focal_length_px
 
 NODE, SOURCE = "trg_ros.ros.node", "trg_ros.ros.video_source"
 RENDERED = Path(__file__).parent / "data" / "rendered"

@@ -12,9 +12,9 @@ from trg_ros.crop import CropWindows, square_box
 from trg_ros.detection import Detections
 from trg_ros.errors import DetectorError
 from trg_ros.estimator import HeadPoseEstimator
-from trg_ros.matching import carried
-from trg_ros.searching import BackgroundSearcher, find_faces
 from trg_ros.tracking import HeadTracker
+from trg_ros.tracking.matching import carried
+from trg_ros.tracking.searching import BackgroundSearcher, find_faces
 
 CAMERA = CameraModel.pinhole(500, 500, 319.5, 239.5, 640, 480)
 A, B, C = np.array([-0.3, 0.0, 1.0]), np.array([0.0, 0.1, 0.9]), np.array([0.35, -0.1, 1.1])

@@ -9,7 +9,7 @@ import pytest
 from cli_files import with_exif
 
 from trg_ros.errors import InputError
-from trg_ros.sources import natural_key, open_source
+from trg_ros.media.sources import natural_key, open_source
 
 
 @pytest.fixture

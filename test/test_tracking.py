@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from discs import DiscBackend, DiscDetector, box_of, checkpoint, draw
 
-from trg_ros.appearance import colours
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.tracking import HeadTracker
+from trg_ros.tracking.appearance import colours
 
 CAMERA = CameraModel.pinhole(500, 500, 319.5, 239.5, 640, 480)
 A, B, C = np.array([-0.3, 0.0, 1.0]), np.array([0.0, 0.1, 0.9]), np.array([0.35, -0.1, 1.1])
@@ -65,7 +65,7 @@ def test_colours_of_somebody_who_is_alone_are_read_ten_times_a_second(monkeypatc
         seen.append(any(clear))
         return colours(image_bgr, box, clear)
 
-    monkeypatch.setattr("trg_ros.tracking.colours", counted)
+    monkeypatch.setattr("trg_ros.tracking.tracker.colours", counted)
     world = World()
     for _ in range(31):
         world.see(A)

@@ -6,7 +6,7 @@ import pytest
 
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
-from trg_ros.virtual_camera import CameraPath, VirtualCamera
+from trg_ros.media.virtual_camera import CameraPath, VirtualCamera
 
 TIMES = (0.0, 0.4, 1.7, 3.1, 8.8, 123.4)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trg_ros.camera import CameraModel
-    from trg_ros.camera_yaml import load_camera_yaml
+    from trg_ros.camera.calibration import load_camera_yaml
     from trg_ros.detection import Detections, FaceDetector, make_detector, trg_boxes_from_face_boxes
     from trg_ros.errors import (
         CameraError,
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
         TrgRosError,
     )
     from trg_ros.estimator import HeadPoseEstimator
-    from trg_ros.filtering import PoseSmoother
     from trg_ros.heads import HeadPose
-    from trg_ros.intrinsics import Intrinsics
-    from trg_ros.photo import read_photo
-    from trg_ros.sources import open_source
+    from trg_ros.media.intrinsics import Intrinsics
+    from trg_ros.media.photo import read_photo
+    from trg_ros.media.sources import open_source
     from trg_ros.tracking import HeadTracker, TrackedHead
+    from trg_ros.tracking.filtering import PoseSmoother
     from trg_ros.visualization import draw_heads
 
 # A checkout beside an installed package would hide the generated `trg_ros.msg`.
@@ -64,15 +64,15 @@ __all__ = [
 
 _MODULES = {
     "camera": ["CameraModel"],
-    "camera_yaml": ["load_camera_yaml"],
+    "camera.calibration": ["load_camera_yaml"],
     "detection": ["Detections", "FaceDetector", "make_detector", "trg_boxes_from_face_boxes"],
     "errors": [name for name in __all__ if name.endswith("Error")],
     "estimator": ["HeadPoseEstimator"],
-    "filtering": ["PoseSmoother"],
+    "tracking.filtering": ["PoseSmoother"],
     "heads": ["HeadPose"],
-    "intrinsics": ["Intrinsics"],
-    "photo": ["read_photo"],
-    "sources": ["open_source"],
+    "media.intrinsics": ["Intrinsics"],
+    "media.photo": ["read_photo"],
+    "media.sources": ["open_source"],
     "tracking": ["HeadTracker", "TrackedHead"],
     "visualization": ["draw_heads"],
 }

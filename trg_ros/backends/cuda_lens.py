@@ -1,6 +1,6 @@
 """Lens models on tensors: what :meth:`CameraModel.project` says, for whole grids of rays and on any device.
 
-The formulas and the limits of the domain are those of `trg_ros.lens`; a test compares them.
+The formulas and the limits of the domain are those of `trg_ros.camera.lens`; a test compares them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trg_ros.camera import CameraModel
-from trg_ros.lens import Equidistant, RadialTangential
+from trg_ros.camera.lens import Equidistant, RadialTangential
 
 
 def project(camera: CameraModel, rays: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from trg_ros.datasets.check import Findings, check_dataset, contact_sheet
 from trg_ros.datasets.registry import DATASETS, add_dataset_arguments, open_dataset
 from trg_ros.detection import make_detector
 from trg_ros.errors import DatasetError, InputError
-from trg_ros.recording import write_image, writing_to
+from trg_ros.media.recording import write_image, writing_to
 
 _SHOWN = 10
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
-from trg_ros.frames import Frame, Source
-from trg_ros.intrinsics import Intrinsics
-from trg_ros.recording import frame_record
-from trg_ros.results import PrintedLines, ResultFolder, Results
-from trg_ros.sources import open_source
+from trg_ros.media.frames import Frame, Source
+from trg_ros.media.intrinsics import Intrinsics
+from trg_ros.media.recording import frame_record
+from trg_ros.media.results import PrintedLines, ResultFolder, Results
+from trg_ros.media.sources import open_source
 
 if TYPE_CHECKING:
     from trg_ros.tracking import HeadTracker, TrackedHead
@@ -160,8 +160,8 @@ class HeadFinder:
         return tracker.update(frame.image_bgr, camera, frame.stamp_s)
 
     def _new_tracker(self) -> HeadTracker:
-        from trg_ros.searching import BackgroundSearcher
         from trg_ros.tracking import HeadTracker
+        from trg_ros.tracking.searching import BackgroundSearcher
 
         searcher = BackgroundSearcher(self._estimator) if self._is_live else None
         # Photos are looked at as thoroughly as by HeadPoseEstimator.estimate; videos go on to be looked at.

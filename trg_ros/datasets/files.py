@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trg_ros.errors import DatasetError, InputError
-from trg_ros.photo import read_photo
+from trg_ros.media.photo import read_photo
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 1 << 16

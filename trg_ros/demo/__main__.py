@@ -132,7 +132,7 @@ def _node_arguments(args: argparse.Namespace) -> list[str]:
 
 
 def _camera_arguments(photo: Path, look_at: tuple[float, float], args: argparse.Namespace) -> list[str]:
-    from trg_ros.photo import read_photo
+    from trg_ros.media.photo import read_photo
 
     height, width = read_photo(photo).shape[:2]
     # Nobody knows the photo's camera: the paper's convention, focal length = width + height.
@@ -178,7 +178,7 @@ def _check_hope(client: DemoClient, children: list[Child], waited_s: float, pati
 
 def _report(client: DemoClient, bag: Bag | None, out: Path, start_up_s: float) -> None:
     from trg_ros.demo.motion import compare_with_known_motion
-    from trg_ros.recording import write_image
+    from trg_ros.media.recording import write_image
 
     status = client.status
     if status is None:

@@ -19,7 +19,7 @@ from trg_ros.evaluation.protocol import (
     summarise_protocol,
 )
 from trg_ros.geometry import HEAD_R_FACE, make_transform
-from trg_ros.recording import write_image, writing_to
+from trg_ros.media.recording import write_image, writing_to
 from trg_ros.visualization import draw_axes
 
 COLUMNS = {

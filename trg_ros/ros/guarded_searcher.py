@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trg_ros.camera import CameraModel
     from trg_ros.ros.log import ThrottledLog
     from trg_ros.ros.statistics import Statistics
-    from trg_ros.searching import Finding, Searcher
+    from trg_ros.tracking.searching import Finding, Searcher
 
 _PAUSE_S = 1.0
 """After a failure the detector is left alone for that long."""

@@ -8,8 +8,8 @@ from trg_ros.ros.guarded_searcher import GuardedSearcher
 from trg_ros.ros.log import ThrottledLog
 from trg_ros.ros.parameters import Settings
 from trg_ros.ros.statistics import Statistics
-from trg_ros.searching import BackgroundSearcher
 from trg_ros.tracking import HeadTracker
+from trg_ros.tracking.searching import BackgroundSearcher
 
 
 def load_estimator(settings: Settings) -> HeadPoseEstimator:

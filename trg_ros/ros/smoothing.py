@@ -1,4 +1,4 @@
-"""The smoothing of trg_ros/filtering.py for the node: when, and in which frame."""
+"""The smoothing of trg_ros/tracking/filtering.py for the node: when, and in which frame."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 
 from trg_ros.errors import InputError
-from trg_ros.filtering import PoseSmoother
 from trg_ros.geometry import make_transform, matrix_from_quaternion_xyzw
 from trg_ros.ros.frame import StampedHeads, nanoseconds
+from trg_ros.tracking.filtering import PoseSmoother
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import TransformStamped

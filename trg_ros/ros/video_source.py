@@ -20,15 +20,15 @@ from tf2_ros import TransformBroadcaster
 
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
-from trg_ros.frames import Frame
 from trg_ros.geometry import quaternion_xyzw_from_matrix
-from trg_ros.intrinsics import Intrinsics
+from trg_ros.media.frames import Frame
+from trg_ros.media.intrinsics import Intrinsics
+from trg_ros.media.sources import Source, open_source
+from trg_ros.media.virtual_camera import VirtualCamera
 from trg_ros.ros.camera_info import info_from_camera_model
 from trg_ros.ros.conversions import image_message
 from trg_ros.ros.parameter_table import ParameterTable, parameter
 from trg_ros.ros.runner import run
-from trg_ros.sources import Source, open_source
-from trg_ros.virtual_camera import VirtualCamera
 
 _PHOTO_RATE = 10.0
 _QOS = QoSProfile(depth=2)

@@ -16,7 +16,7 @@ from trg_ros.datasets.batches import KeptBatches, MicroBatches
 from trg_ros.errors import InputError
 from trg_ros.evaluation.ablation_table import Results, plot, table
 from trg_ros.evaluation.protocol import NetworkPredictor, evaluate_dataset, summarise_protocol
-from trg_ros.recording import writing_to
+from trg_ros.media.recording import writing_to
 from trg_ros.training.config import _build
 from trg_ros.training.paper import PaperTrainer, open_source
 from trg_ros.training.paper_config import PaperConfig, SourceConfig, paper_config_from_dict

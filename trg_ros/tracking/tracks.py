@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trg_ros.crop import LANDMARK_BOX_SCALE, CropWindows
 from trg_ros.heads import HeadPose
-from trg_ros.reidentification import Person
+from trg_ros.tracking.reidentification import Person
 
 Array = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ class Sight:
 
     :param look: where it was looked for.
     :param window: the window (one) that its landmarks ask for; box: (4,) left, top, right, bottom px of it.
-    :param colours: what it looks like, see ``trg_ros.appearance``.
+    :param colours: what it looks like, see ``trg_ros.tracking.appearance``.
     :param hidden: part of the face that others hide.
     """
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from trg_ros.errors import InputError
-from trg_ros.frames import Frame, Source
-from trg_ros.photo import PHOTO_SUFFIXES, Photo, check_photo_signature, load_photo, looks_like_photo
-from trg_ros.videos import VideoSource, WebcamSource
+from trg_ros.media.frames import Frame, Source
+from trg_ros.media.photo import PHOTO_SUFFIXES, Photo, check_photo_signature, load_photo, looks_like_photo
+from trg_ros.media.videos import VideoSource, WebcamSource
 
 _STREAM = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 

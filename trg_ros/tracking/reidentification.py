@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from trg_ros.appearance import UNSEEN, unlikeness
-from trg_ros.assignment import cheapest_pairs
 from trg_ros.heads import HeadPose
+from trg_ros.tracking.appearance import UNSEEN, unlikeness
+from trg_ros.tracking.assignment import cheapest_pairs
 
 Array = NDArray[np.float64]
 
@@ -149,7 +149,8 @@ def _parts(expected: Array, place: Array) -> tuple[Array, Array]:
 class Person:
     """What is known of somebody: where the head goes, and what it looks like.
 
-    :param look: (3, 2) see ``trg_ros.appearance``, a mean over time; NaN where it was never seen well.
+    :param look: (3, 2) see ``trg_ros.tracking.appearance``, a mean over time; NaN where it was never seen
+        well.
     """
 
     course: Course

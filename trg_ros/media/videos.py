@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trg_ros.errors import InputError
-from trg_ros.frames import Frame, Source
+from trg_ros.media.frames import Frame, Source
 
 _LARGEST_PLAUSIBLE_FPS = 1000.0
 _FALLBACK_FPS = 30.0

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from trg_ros.camera import CameraModel
-from trg_ros.camera_values import integer
+from trg_ros.camera.values import integer
 from trg_ros.errors import CameraError
 
 

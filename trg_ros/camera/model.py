@@ -15,7 +15,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trg_ros.camera_values import (
+from trg_ros.camera.lens import Equidistant, RadialTangential
+from trg_ros.camera.values import (
     WIDEST_FOV_DEG,
     check_lens,
     checked_points,
@@ -25,7 +26,6 @@ from trg_ros.camera_values import (
     vector,
 )
 from trg_ros.errors import CameraError
-from trg_ros.lens import Equidistant, RadialTangential
 
 Array = NDArray[np.float64]
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
-from trg_ros.frames import Frame
-from trg_ros.videos import quiet_opencv
+from trg_ros.media.frames import Frame
+from trg_ros.media.videos import quiet_opencv
 
 if TYPE_CHECKING:
     from trg_ros.tracking import TrackedHead
@@ -137,7 +137,7 @@ def frame_record(
 ) -> dict[str, Any]:
     """What is known of one frame, for JSON; the heads as in :meth:`trg_ros.heads.HeadPose.to_dict`.
 
-    :param intrinsics_from: see :meth:`trg_ros.intrinsics.Intrinsics.origin`.
+    :param intrinsics_from: see :meth:`trg_ros.media.intrinsics.Intrinsics.origin`.
     """
     return {
         "name": frame.name,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trg_ros.assignment import cheapest_pairs
 from trg_ros.crop import CropWindows, shortest_turn
-from trg_ros.searching import Finding
-from trg_ros.tracks import Look
+from trg_ros.tracking.assignment import cheapest_pairs
+from trg_ros.tracking.searching import Finding
+from trg_ros.tracking.tracks import Look
 
 Array = NDArray[np.float64]
 

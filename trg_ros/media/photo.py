@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trg_ros.errors import InputError
-from trg_ros.exif import focal_length_px, jpeg_segments
+from trg_ros.media.exif import focal_length_px, jpeg_segments
 
 PHOTO_SUFFIXES = frozenset(
     {
@@ -69,7 +69,7 @@ class Photo:
     image_bgr: npt.NDArray[np.uint8]
     """(H, W, 3) uint8 BGR."""
     focal_length_px: float | None
-    """What its EXIF data say, in pixels; None: nothing. See :func:`trg_ros.exif.focal_length_px`."""
+    """What its EXIF data say, in pixels; None: nothing. See :func:`trg_ros.media.exif.focal_length_px`."""
 
 
 def load_photo(path: str | Path) -> Photo:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trg_ros.appearance import PARTS, colours
 from trg_ros.camera import CameraModel
 from trg_ros.checks import check_view, checked_count, checked_scores
 from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPose, HeadPoseEstimator
-from trg_ros.identities import Identities
-from trg_ros.matching import led, plan_looks
-from trg_ros.searching import DirectSearcher, Finding, Searcher
-from trg_ros.tracks import Look, Sight, Track, hidden_faces, hidden_parts, in_view
+from trg_ros.tracking.appearance import PARTS, colours
+from trg_ros.tracking.identities import Identities
+from trg_ros.tracking.matching import led, plan_looks
+from trg_ros.tracking.searching import DirectSearcher, Finding, Searcher
+from trg_ros.tracking.tracks import Look, Sight, Track, hidden_faces, hidden_parts, in_view
 from trg_ros.windows import windows_of_boxes
 
 Array = NDArray[np.float64]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trg_ros.reidentification import Person, who_is_who
-from trg_ros.tracks import Sight, Track, give_slots
+from trg_ros.tracking.reidentification import Person, who_is_who
+from trg_ros.tracking.tracks import Sight, Track, give_slots
 
 #: Who could nearly as well be somebody else is seen for so many seconds before it is decided.
 _DOUBT_S = 0.18

@@ -1,6 +1,7 @@
 """Smoothing of head poses over time: quiet while a head is still, without lag when it moves.
 
-Position and orientation run through a filter each, see ``trg_ros.motion``. Time is the images' stamps.
+Position and orientation run through a filter each, see ``trg_ros.tracking.motion``. Time is the images'
+stamps.
 Measurement noise is a part of the heads' own covariance, see :func:`measurement_noise`. Smoothing removes
 noise, not bias: the covariance of a smoothed head stays that of its measurement.
 """
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from trg_ros.camera import CameraModel
 from trg_ros.estimator import HeadPose
 from trg_ros.geometry import invert_transform, make_transform
-from trg_ros.motion import filtered_place, filtered_rotation
-from trg_ros.tracking import TrackedHead
+from trg_ros.tracking.motion import filtered_place, filtered_rotation
+from trg_ros.tracking.tracker import TrackedHead
 
 Array = NDArray[np.float64]
 

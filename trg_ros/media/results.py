@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
-from trg_ros.frames import Frame, Source
-from trg_ros.recording import OutputFolder, OverlayVideo, json_line, json_lines, overlay_name, write_image
+from trg_ros.media.frames import Frame, Source
+from trg_ros.media.recording import (
+    OutputFolder,
+    OverlayVideo,
+    json_line,
+    json_lines,
+    overlay_name,
+    write_image,
+)
 
 if TYPE_CHECKING:
     from trg_ros.tracking import TrackedHead
@@ -28,7 +35,7 @@ class Results(ABC):
     def add(
         self, frame: Frame, camera: CameraModel, heads: Sequence[TrackedHead], record: dict[str, Any]
     ) -> None:
-        """:param record: what :func:`trg_ros.recording.frame_record` says of the frame."""
+        """:param record: what :func:`trg_ros.media.recording.frame_record` says of the frame."""
 
     @abstractmethod
     def commit(self) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from trg_ros.camera import CameraModel
-from trg_ros.camera_yaml import load_camera_yaml
+from trg_ros.camera.calibration import load_camera_yaml
 from trg_ros.errors import InputError
-from trg_ros.sources import Frame
+from trg_ros.media.sources import Frame
 
 
 class Intrinsics:

@@ -1,0 +1,1 @@
+"""Photos, videos and webcams in, with their cameras; overlay videos, pictures and JSON lines out."""
