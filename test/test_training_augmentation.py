@@ -44,10 +44,15 @@ def test_labels_lie_on_the_picture_after_turn_flip_and_jitter(
     np.testing.assert_allclose(determinants, 1, atol=1e-5)
 
 
-def test_a_settled_look_faces_the_head_and_stands_upright_with_it() -> None:
+@pytest.mark.parametrize(
+    ("kind", "scale", "reach"), [("settled_probability", 0.85, 0.05), ("tracked_probability", 1.0, 0.1)]
+)
+def test_a_later_look_faces_the_head_and_stands_upright_with_it(
+    kind: str, scale: float, reach: float
+) -> None:
     images, labels = fake_samples(12, 3)
     samples = RenderedSamples(images=images, margin=MARGIN, **labels)
-    config = AugmentationConfig(settled_probability=1.0, settled_roll_sigma_degrees=0.0)
+    config = AugmentationConfig(settled_roll_sigma_degrees=0.0, **{kind: 1.0})
     chosen = default_landmark_set()
     black = np.zeros((1, 64, 64, 3), np.uint8)
 
@@ -56,8 +61,9 @@ def test_a_settled_look_faces_the_head_and_stands_upright_with_it() -> None:
         return augmenter(samples, np.random.default_rng(4))
 
     batch = made(1.0)
-    np.testing.assert_allclose(made(0.85).box[:, 2], 0.85 * batch.box[:, 2], rtol=1e-6)
-    assert np.abs(batch.box[:, :2] / batch.box[:, 2:]).max() < 0.1
+    np.testing.assert_allclose(made(0.85).box[:, 2], scale * batch.box[:, 2], rtol=1e-6)
+    off = np.abs(batch.box[:, :2] / batch.box[:, 2:]).max()
+    assert 0.5 * reach < off < reach
     assert np.abs(batch.rotation[:, 0, 1]).max() < 0.02 and batch.rotation[:, 1, 1].min() > 0
     np.testing.assert_allclose(
         np.linalg.norm(batch.translation, axis=1), np.linalg.norm(labels["translation"], axis=1), rtol=1e-5

@@ -79,7 +79,7 @@ def _source(measured: Mapping[str, Any]) -> str:
 
 def _error_table(measured: Mapping[str, Any]) -> str:
     rows = []
-    for condition in (measured, measured.get("settled")):
+    for condition in (measured, measured.get("settled"), measured.get("tracked")):
         if condition:
             name = condition.get("condition", "all")
             rows.append([name, "all", *_cells(condition, _COLUMNS)])
@@ -109,7 +109,11 @@ def _spread(values: Mapping[str, float], factor: float, unit: str) -> str:
 
 def _calibration(measured: Mapping[str, Any]) -> str:
     """How true the covariances are: normalised errors, which have a mean square of 1 if they are."""
-    names = {"all_looks": "after second looks", "one_look": "one look at sloppy boxes"}
+    names = {
+        "all_looks": "after second looks",
+        "tracked": "one look as trackers have it",
+        "one_look": "one look at sloppy boxes",
+    }
     rows = [
         [names[key], *(f"{value:.2f}" for value in part["mean_square"].values()), f"{part['inside_95']:.1%}"]
         for key, part in measured.items()

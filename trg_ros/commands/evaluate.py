@@ -30,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=int, default=5000, metavar="N", help="number of heads (default 5000)")
     parser.add_argument(
         "--condition",
-        choices=["hard", "settled", "clean"],
+        choices=["hard", "settled", "tracked", "clean"],
         default="hard",
         help="hard: pixel effects and sloppy boxes; settled: pixel effects, and boxes and virtual cameras as "
-        "second looks have them; clean: neither",
+        "second looks have them; tracked: as trackers have them; clean: neither",
     )
     parser.add_argument("--size", type=int, metavar="PX", help="input size (default: the checkpoint's)")
     sequences = parser.add_argument_group("sequences (with --face-model)")

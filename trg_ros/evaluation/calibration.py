@@ -50,11 +50,13 @@ def calibration_report(looks: Looks, checkpoint: Checkpoint) -> dict[str, Any]:
 
 def held_out_looks(estimator: HeadPoseEstimator, held_out: HeldOutSet) -> dict[str, Looks]:
     """``one_look``: at the sloppy box of each crop of the set; ``all_looks``: what the estimator makes of a
-    picture, from such a box on."""
+    picture, from such a box on; ``tracked``: one look as trackers have it."""
     size, rng = estimator.checkpoint.config.input_size, np.random.default_rng(HELD_OUT_SEED)
+    tracked = HeldOutSet(held_out.dataset, held_out.count, "tracked")
     scenes = held_out.scenes(scene_size(size), VIEW)
     parts = [full_looks(estimator, batch, rng) for batch in tqdm(scenes, "all looks", leave=False)]
     return {
         "all_looks": joined_looks(parts),
         "one_look": single_looks(estimator.backend, held_out.crops(size)),
+        "tracked": single_looks(estimator.backend, tracked.crops(size)),
     }

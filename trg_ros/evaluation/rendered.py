@@ -25,8 +25,12 @@ BATCH = 50
 CONDITIONS: dict[str, tuple[str, dict[str, float]]] = {
     "hard": ("all pixel effects, one look at sloppy boxes", {}),
     "settled": (
-        "all pixel effects, boxes and virtual cameras as second looks and trackers have them",
+        "all pixel effects, boxes and virtual cameras as second looks have them",
         {"settled_probability": 1.0},
+    ),
+    "tracked": (
+        "all pixel effects, boxes (centre up to 8 % off) and virtual cameras as trackers have them",
+        {"tracked_probability": 1.0},
     ),
     "clean": (
         "exact pictures, one look at boxes within a few per cent",

@@ -91,12 +91,13 @@ def package(config: TrainingConfig, out: Path, version: str = "1", note: str = "
 
 
 def _measured(model: TRG, root: Path, size: int) -> dict[str, Any]:
-    """One look at sloppy boxes, which nothing can be worse than; and what second looks make of it."""
-    first, settled = (
+    """One look at sloppy boxes, which nothing can be worse than; and what second looks and trackers make of
+    it."""
+    first, settled, tracked = (
         measure(model, HeldOutSet.load(root, _HELD_OUT_SAMPLES, condition), size)
-        for condition in ("hard", "settled")
+        for condition in ("hard", "settled", "tracked")
     )
-    return {**first, "settled": settled}
+    return {**first, "settled": settled, "tracked": tracked}
 
 
 def measure(model: TRG, held_out: HeldOutSet, size: int) -> dict[str, Any]:

@@ -37,7 +37,7 @@ _HIDDEN = 32
 _EPOCHS, _BATCH = 20, 128
 _LEARNING_RATE, _WEIGHT_DECAY = 2e-3, 0.1
 _CLIP = 5.0
-_SETTLED = 0.5  # of the crops are as second looks see them
+_SETTLED, _TRACKED = 0.3, 0.3  # of the crops are as second looks and as trackers see them
 _CUT = 50  # crops at a time
 MIN_SAMPLES = 100  # to learn from, and held out
 
@@ -93,9 +93,14 @@ def training_looks(estimator: HeadPoseEstimator, config: TrainingConfig, samples
 
 
 def training_batches(config: TrainingConfig, size: int, samples: int) -> Iterator[TrainingBatch]:
-    """So many augmented crops of the training set, of ``size`` px, half of them as second looks see them."""
+    """So many augmented crops of the training set, of ``size`` px, as detectors, second looks and trackers
+    see them."""
     augmentation = dataclasses.replace(
-        config.augmentation, settled_probability=_SETTLED, clear_probability=0.0, focal_error_probability=0.0
+        config.augmentation,
+        settled_probability=_SETTLED,
+        tracked_probability=_TRACKED,
+        clear_probability=0.0,
+        focal_error_probability=0.0,
     )
     chosen = default_landmark_set()
     augmenter = Augmenter(
