@@ -12,9 +12,9 @@ from trg_ros.errors import CheckpointError, DetectorError, InputError
 from trg_ros.finder.config import CHANNELS, HEAT, FinderConfig
 from trg_ros.finder.decoding import overlaps
 from trg_ros.finder.detector import TRGFinder
-from trg_ros.finder.evaluate import compare, wrong_finds
 from trg_ros.finder.network import FinderNetwork
-from trg_ros.finder.packaging import with_threshold
+from trg_ros.finder.training.evaluate import compare, wrong_finds
+from trg_ros.finder.training.packaging import with_threshold
 from trg_ros.finder.weights import METADATA_KEY, PACKAGED, load_finder, save_finder
 
 TINY = FinderConfig(widths=(4, 8, 8, 8, 8), depths=(0, 0, 1, 0, 0), neck=8)

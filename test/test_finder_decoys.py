@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trg_ros.finder.decoys import decoys
+from trg_ros.finder.training.decoys import decoys
 
 TEXTURES = [np.full((40, 40, 3), value, np.uint8) for value in (30, 200)]
 

@@ -6,10 +6,10 @@ import torch
 
 from trg_ros.finder.config import CHANNELS, HEAT, LOG_SIDE, STRIDE
 from trg_ros.finder.decoding import decode
-from trg_ros.finder.scenes import (
+from trg_ros.finder.training.scenes import (
     FinderScene,
 )
-from trg_ros.finder.targets import cell_centers, finder_loss, make_targets
+from trg_ros.finder.training.targets import cell_centers, finder_loss, make_targets
 
 
 def scene_with(boxes, wanted=None, size=(96, 128)):

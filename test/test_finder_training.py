@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from trg_ros.errors import InputError
-from trg_ros.finder.backdrops import read_photos
 from trg_ros.finder.config import FinderConfig
 from trg_ros.finder.network import FinderNetwork
-from trg_ros.finder.scenes import (
+from trg_ros.finder.training.backdrops import read_photos
+from trg_ros.finder.training.scenes import (
     LAST_FACE,
     SceneComposer,
     SceneSettings,
     box_of,
     five_points,
 )
-from trg_ros.finder.training import FinderTraining, SceneStream, train, varied
+from trg_ros.finder.training.trainer import FinderTraining, SceneStream, train, varied
 from trg_ros.synthetic.dataset import RenderedDataset, write_shard
 from trg_ros.synthetic.landmark_set import default_landmark_set
 
@@ -112,9 +112,9 @@ def test_no_photos(tmp_path):
 
 def test_a_killed_training_goes_on(composer, tmp_path, monkeypatch):
     """Ten steps in one go, or killed after five: the same weights."""
-    monkeypatch.setattr("trg_ros.finder.training.FinderNetwork", lambda: FinderNetwork(TINY))
-    monkeypatch.setattr("trg_ros.finder.training._SAVE_EVERY", 5)
-    monkeypatch.setattr("trg_ros.finder.training.AGAIN_AFTER", 2)
+    monkeypatch.setattr("trg_ros.finder.training.trainer.FinderNetwork", lambda: FinderNetwork(TINY))
+    monkeypatch.setattr("trg_ros.finder.training.trainer._SAVE_EVERY", 5)
+    monkeypatch.setattr("trg_ros.finder.training.trainer.AGAIN_AFTER", 2)
     config = FinderTraining(steps=10, batch=4)
     whole = train(composer, config, tmp_path / "whole")
     batch, calls = SceneStream.batch, []

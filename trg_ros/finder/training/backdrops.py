@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from trg_ros.errors import InputError
-from trg_ros.finder.layers import paint_shape
+from trg_ros.finder.training.layers import paint_shape
 from trg_ros.synthetic.backgrounds import procedural_patches
 
 

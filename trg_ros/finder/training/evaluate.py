@@ -1,6 +1,6 @@
 """How good the finder is, beside libfacedetection, on scenes, photos and pictures without faces.
 
-    python -m trg_ros.finder.evaluate --heads FOLDER:SHARE --photos FOLDER [--weights FILE]
+    python -m trg_ros.finder.training.evaluate --heads FOLDER:SHARE --photos FOLDER [--weights FILE]
 
 Prints JSON. A face counts as found when the TRG box of a detection overlaps its TRG box by at least 0.4
 (intersection over union).
@@ -21,11 +21,11 @@ import numpy as np
 
 from trg_ros.detection import FaceDetector, LibFaceDetection
 from trg_ros.errors import DetectorError
-from trg_ros.finder.backdrops import read_photos
 from trg_ros.finder.decoding import overlaps
 from trg_ros.finder.detector import TRGFinder
-from trg_ros.finder.scenes import SceneComposer, SceneSettings
-from trg_ros.finder.training import open_heads
+from trg_ros.finder.training.backdrops import read_photos
+from trg_ros.finder.training.scenes import SceneComposer, SceneSettings
+from trg_ros.finder.training.trainer import open_heads
 
 _OVERLAP = 0.4
 #: TRG box of the astronaut's face, LTRB px of the photo of 512 x 512 px, by TRG's own landmarks.

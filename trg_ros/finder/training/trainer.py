@@ -1,6 +1,6 @@
 """Training the finder on composed scenes; it can be killed at any time and goes on where its state is.
 
-python -m trg_ros.finder.training --heads FOLDER:SHARE ... --photos FOLDER --out FOLDER --steps N
+python -m trg_ros.finder.training.trainer --heads FOLDER:SHARE ... --photos FOLDER --out FOLDER --steps N
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from trg_ros.finder.backdrops import read_photos
 from trg_ros.finder.network import FinderNetwork
-from trg_ros.finder.scenes import (
+from trg_ros.finder.training.backdrops import read_photos
+from trg_ros.finder.training.scenes import (
     SMALLEST_SIDE,
     FinderScene,
     SceneComposer,
     SceneSettings,
 )
-from trg_ros.finder.targets import FinderTargets, finder_loss, make_targets
+from trg_ros.finder.training.targets import FinderTargets, finder_loss, make_targets
 from trg_ros.synthetic.dataset import RenderedDataset
 from trg_ros.training.state import WeightAverage, load_state, save_state
 

@@ -1,6 +1,6 @@
 """From a training state to the file that the package carries.
 
-python -m trg_ros.finder.packaging --state RUN/state.pt --threshold 0.4 --measured RESULTS.json --out FILE
+python -m trg_ros.finder.training.packaging --state RUN/state.pt --threshold 0.4 --measured RESULTS.json
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Package a trained face finder.")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--threshold", type=float, default=USUAL_SCORE)
-    parser.add_argument("--measured", type=Path, help="JSON by trg_ros.finder.evaluate")
+    parser.add_argument("--measured", type=Path, help="JSON by trg_ros.finder.training.evaluate")
     parser.add_argument("--out", type=Path, default=PACKAGED)
     given = parser.parse_args(arguments)
     measured = json.loads(given.measured.read_text()) if given.measured else {}

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from trg_ros.finder.backdrops import Backdrops
-from trg_ros.finder.decoys import decoys
-from trg_ros.finder.develop import develop
-from trg_ros.finder.layers import (
+from trg_ros.finder.training.backdrops import Backdrops
+from trg_ros.finder.training.decoys import decoys
+from trg_ros.finder.training.develop import develop
+from trg_ros.finder.training.layers import (
     Head,
     head_map,
     heads_of,

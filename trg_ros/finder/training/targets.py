@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trg_ros.finder.config import CENTER, CHANNELS, HEAT, LOG_SIDE, POINTS, STRIDE
-from trg_ros.finder.scenes import FinderScene
+from trg_ros.finder.training.scenes import FinderScene
 
 #: Standard deviation of a face's heat, in box sides; at least ``_LEAST_SIGMA`` cells.
 _SIGMA, _LEAST_SIGMA = 0.08, 0.55
