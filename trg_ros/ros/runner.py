@@ -6,6 +6,8 @@ import gc
 import os
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -16,12 +18,16 @@ import rclpy.logging
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from trg_ros.errors import TrgRosError
+from trg_ros.errors import InputError, TrgRosError
+from trg_ros.ros.log import ThrottledLog
 from trg_ros.ros.shared_memory import sweep
 
 NodeT = TypeVar("NodeT", bound=Node)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_PAUSE_S = 0.1
+"""After a callback that failed: one that fails again and again must not take a whole core."""
 
 
 def _interrupt_once(number: int, frame: FrameType | None) -> None:
@@ -63,31 +69,18 @@ def run(
     """
     for number in _SIGNALS:
         signal.signal(number, _interrupt_once)
-    args = list(sys.argv if args is None else args)
-    no_files = unwritable_log_folder()
-    if no_files:
-        args += ["--ros-args", "--disable-external-lib-logs"]
-    swept, swept_mb = sweep()
-    rclpy.init(args=args)
-    logger = rclpy.logging.get_logger(name)
-    if no_files:
-        logger.warning(
-            f"no log files, only this output: {no_files}; set ROS_LOG_DIR to a folder that you can write"
-        )
-    if swept:
-        logger.info(f"gave back {swept_mb:.0f} MB of shared memory that {swept} killed participants had left")
     node: NodeT | None = None
     try:
+        _start_ros(name, list(sys.argv if args is None else args))
         node = make_node()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         started(node)
-        while rclpy.ok() and not finished(node):
-            executor.spin_once()
+        _spin(node, executor, finished)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except TrgRosError as error:
-        logger.fatal(str(error))
+        rclpy.logging.get_logger(name).fatal(str(error))
         return 2
     except Exception:
         if rclpy.ok():
@@ -99,3 +92,43 @@ def run(
         rclpy.try_shutdown()
         gc.freeze()  # everything is closed; taking torch's objects apart would last longer than all of this
     return 0
+
+
+def _start_ros(name: str, args: list[str]) -> None:
+    """rclpy.init, also where no log can be written; and room in shared memory.
+
+    :raises InputError: for arguments that ROS can't read.
+    """
+    no_files = unwritable_log_folder()
+    if no_files:
+        args += ["--ros-args", "--disable-external-lib-logs"]
+    swept, swept_mb = sweep()
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # arguments or a parameter file that rcl can't read
+        raise InputError(f"ROS can't start: {error}; check the arguments after --ros-args") from error
+    logger = rclpy.logging.get_logger(name)
+    if no_files:
+        logger.warning(
+            f"no log files, only this output: {no_files}; set ROS_LOG_DIR to a folder that you can write"
+        )
+    if swept:
+        logger.info(f"gave back {swept_mb:.0f} MB of shared memory that {swept} killed participants had left")
+
+
+def _spin(node: NodeT, executor: SingleThreadedExecutor, finished: Callable[[NodeT], bool]) -> None:
+    """Until `finished`, or the context is gone; a robot's node outlives a bug in a callback, ours or rclpy's.
+
+    (In Humble and Jazzy, rclpy raises when somebody asks for a lifecycle transition that the state hasn't.)
+    """
+    log = ThrottledLog(node.get_logger())
+    while rclpy.ok() and not finished(node):
+        try:
+            executor.spin_once()
+        except (ExternalShutdownException, TrgRosError):
+            raise
+        except Exception:
+            if not rclpy.ok():
+                return
+            log.error("callback", f"a callback failed, the node goes on:\n{traceback.format_exc()}")
+            time.sleep(_PAUSE_S)
