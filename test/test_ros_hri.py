@@ -16,12 +16,22 @@ pytest.importorskip("rclpy", reason="needs ROS")
 pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
 from builtin_interfaces.msg import Time
+from rclpy.exceptions import InvalidHandle
 from std_msgs.msg import Header
 
 from trg_ros.camera import CameraModel
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.ros.frame import FrameResult
-from trg_ros.ros.hri import CROP_PX, HriIds, HriOutput, cropped_face, face_box, landmarks70, normalised
+from trg_ros.ros.hri import (
+    CROP_PX,
+    HriIds,
+    HriOutput,
+    aligned_face,
+    cropped_face,
+    face_box,
+    landmarks70,
+    normalised,
+)
 from trg_ros.ros.parameters import Settings
 from trg_ros.tracking import TrackedHead
 
@@ -69,6 +79,32 @@ def test_the_crop_is_128_square_with_zeros_around(box: tuple[float, float, float
     assert min(filled) == pytest.approx(CROP_PX * min(sides) / max(sides), abs=4)
     middle = cv2.moments((crop[..., 0] > 0).astype(np.uint8), binaryImage=True)
     assert middle["m10"] / middle["m00"] == pytest.approx((CROP_PX - 1) / 2, abs=1)
+
+
+@pytest.mark.parametrize("lean_deg", [-70.0, 0.0, 25.0, 160.0])
+def test_the_aligned_face_stands_upright(lean_deg: float) -> None:
+    """The crown is a white spot, wherever the head leans; REP 155's z points to it."""
+    centre, lean = np.array([300.0, 200.0]), np.radians(lean_deg)
+    up = np.array([np.sin(lean), -np.cos(lean), 0.0])
+    image = cv2.circle(
+        np.zeros((480, 640, 3), np.uint8), (centre + 40 * up[:2]).astype(int).tolist(), 5, (255,) * 3, -1
+    )
+    face = np.eye(4)
+    face[:3, 2] = up
+    aligned = aligned_face(image, (240.0, 140.0, 360.0, 260.0), face)
+    assert aligned.shape == (CROP_PX, CROP_PX, 3)
+    spot = cv2.moments(aligned[..., 0])
+    x, y = spot["m10"] / spot["m00"], spot["m01"] / spot["m00"]
+    middle, scale = (CROP_PX - 1) / 2, CROP_PX / 120
+    assert (x, y) == pytest.approx((middle, middle - 40 * scale), abs=1.5)
+
+
+def test_an_aligned_face_at_the_border_has_zeros_around() -> None:
+    white = np.full((480, 640, 3), 255, np.uint8)
+    face = np.eye(4)
+    face[:3, 2] = [np.sqrt(0.5), -np.sqrt(0.5), 0.0]
+    aligned = aligned_face(white, (-0.5, -0.5, 99.5, 99.5), face)
+    assert aligned[CROP_PX // 2, CROP_PX // 2, 0] == 255 and (aligned == 0).any()
 
 
 def test_seventy_landmarks_with_confidence(head: Any) -> None:
@@ -134,25 +170,40 @@ def test_topics_come_and_go_with_the_faces(head: Any) -> None:
     output.publish(result_of(10, TrackedHead(5, 0, head)), Settings())
     (name,) = tracked.sent[-1].ids
     assert set(node.topics) == {"/humans/faces/tracked"} | {
-        f"/humans/faces/{name}/{topic}" for topic in ("roi", "cropped", "landmarks")
+        f"/humans/faces/{name}/{topic}" for topic in ("roi", "cropped", "aligned", "landmarks")
     }
     roi = node.topics[f"/humans/faces/{name}/roi"].sent[-1]
     assert 0 < roi.xmin < roi.xmax < 1 and 0 < roi.ymin < roi.ymax < 1 and roi.c == head.score
-    cropped = node.topics[f"/humans/faces/{name}/cropped"].sent[-1]
-    assert (cropped.width, cropped.height, cropped.encoding) == (128, 128, "bgr8")
+    for topic in ("cropped", "aligned"):
+        picture = node.topics[f"/humans/faces/{name}/{topic}"].sent[-1]
+        assert (picture.width, picture.height, picture.encoding) == (128, 128, "bgr8")
     assert len(node.topics[f"/humans/faces/{name}/landmarks"].sent[-1].landmarks) == 70
     assert [one.child_frame_id for one in node.transforms] == [f"face_{name}", f"gaze_{name}"]
     for topic in node.topics.values():
         topic.listeners = 0
     assert not output.wanted(Settings())
     output.publish(result_of(11), Settings())
-    assert tracked.sent[-1].ids == [] and len(node.topics) == 4, "it may only be covered"
+    assert tracked.sent[-1].ids == [] and len(node.topics) == 5, "it may only be covered"
     output.publish(result_of(13), Settings())
     assert set(node.topics) == {"/humans/faces/tracked"}
     output.publish(result_of(14, TrackedHead(6, 0, head)), Settings())
     assert tracked.sent[-1].ids != [name]
     output.clear()
     assert tracked.sent[-1].ids == [] and len(node.topics) == 1
+
+
+def test_a_publisher_that_goes_while_somebody_asks_has_no_listeners(head: Any) -> None:
+    """The executor asks who listens while the worker takes the topics of a face away."""
+    node = FakeNode()
+    output = HriOutput(node, HRI, node, None, node.create_publisher)  # type: ignore[arg-type]
+    output.publish(result_of(10, TrackedHead(5, 0, head)), Settings())
+
+    def gone() -> int:
+        raise InvalidHandle("cannot use Destroyable because destruction was requested")
+
+    for topic in node.topics.values():
+        topic.get_subscription_count = gone  # type: ignore[method-assign]
+    assert not output.wanted(Settings())
 
 
 def test_the_real_messages_over_dds(tmp_path: Path) -> None:
@@ -178,8 +229,9 @@ def test_the_real_messages_over_dds(tmp_path: Path) -> None:
         base = f"/humans/faces/{tracked[-1].ids[0]}"
         roi = robot.listen(f"{base}/roi", messages.NormalizedRegionOfInterest2D)
         cropped = robot.listen(f"{base}/cropped", Image)
+        aligned = robot.listen(f"{base}/aligned", Image)
         landmarks = robot.listen(f"{base}/landmarks", messages.FacialLandmarks)
-        assert robot.spin_until(lambda: roi and cropped and landmarks, sending=True)
+        assert robot.spin_until(lambda: roi and cropped and aligned and landmarks, sending=True)
         assert (cropped[-1].width, len(landmarks[-1].landmarks)) == (128, 70)
         robot.boxes = []
         robot.stamp_ns -= 60_000_000_000  # starts afresh, without anybody

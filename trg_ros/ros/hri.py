@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from rclpy.exceptions import InvalidHandle
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from trg_ros.ros.parameters import Settings
 
 CROP_PX = 128
-"""Side of /humans/faces/<id>/cropped."""
+"""Side of /humans/faces/<id>/cropped and /aligned."""
 
 _KEEP_S = 1.0
 """Topics of a face that left stay that long: it may only be covered."""
@@ -60,7 +61,22 @@ def cropped_face(image_bgr: npt.NDArray[np.uint8], box: Box) -> npt.NDArray[np.u
     """(128, 128, 3) the face as large as fits, in the middle, zeros around it."""
     left, top = (max(0, int(np.floor(value + 0.5))) for value in box[:2])
     right, bottom = (int(np.ceil(value + 0.5)) for value in box[2:])
-    face = image_bgr[top : max(bottom, top + 1), left : max(right, left + 1)]
+    return _squared(image_bgr[top : max(bottom, top + 1), left : max(right, left + 1)])
+
+
+def aligned_face(
+    image_bgr: npt.NDArray[np.uint8], box: Box, camera_T_face: npt.NDArray[np.floating]
+) -> npt.NDArray[np.uint8]:
+    """As `cropped_face`, turned in the image until the head stands upright, so that the eyes are level."""
+    up_x, up_y = camera_T_face[:2, 2]
+    centre = np.array([0.5 * (box[0] + box[2]), 0.5 * (box[1] + box[3])])
+    size = [max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1]))]
+    turn = cv2.getRotationMatrix2D(centre.tolist(), float(np.degrees(np.arctan2(up_x, -up_y))), 1.0)
+    turn[:, 2] += 0.5 * (np.array(size) - 1) - centre
+    return _squared(np.asarray(cv2.warpAffine(image_bgr, turn, size), dtype=np.uint8))
+
+
+def _squared(face: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     scale = CROP_PX / max(face.shape[:2])
     size = [min(CROP_PX, max(1, round(scale * side))) for side in face.shape[1::-1]]
     resized = cv2.resize(face, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -112,12 +128,13 @@ class _Face:
 
     roi: Publisher[Any]
     cropped: Publisher[Any]
+    aligned: Publisher[Any]
     landmarks: Publisher[Any]
     seen_s: float
 
     @property
     def publishers(self) -> tuple[Publisher[Any], ...]:
-        return self.roi, self.cropped, self.landmarks
+        return self.roi, self.cropped, self.aligned, self.landmarks
 
 
 class HriOutput:
@@ -183,6 +200,7 @@ class HriOutput:
         face = _Face(
             create(self._messages.NormalizedRegionOfInterest2D, "roi"),
             create(Image, "cropped"),
+            create(Image, "aligned"),
             create(self._messages.FacialLandmarks, "landmarks"),
             0.0,
         )
@@ -201,6 +219,9 @@ class HriOutput:
             face.roi.publish(self._roi(result.header, box, head.score, width, height))
         if box is not None and _heard(face.cropped):
             face.cropped.publish(image_message(result.header, cropped_face(result.image_bgr, box)))
+        if box is not None and _heard(face.aligned):
+            upright = aligned_face(result.image_bgr, box, head.camera_T_face)
+            face.aligned.publish(image_message(result.header, upright))
         if _heard(face.landmarks):
             face.landmarks.publish(self._landmarks(result.header, head, width, height))
 
@@ -219,4 +240,8 @@ class HriOutput:
 
 
 def _heard(publisher: Publisher[Any]) -> bool:
-    return bool(publisher.get_subscription_count() > 0)
+    """From any thread."""
+    try:
+        return bool(publisher.get_subscription_count() > 0)
+    except InvalidHandle:  # its face has just left, on the worker's thread
+        return False
