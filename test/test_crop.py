@@ -6,15 +6,17 @@ import pytest
 from trg_ros.camera import CameraModel
 from trg_ros.crop import (
     CropWindows,
-    _bent_grid,
-    _straight_grid,
     box_from_landmarks68,
+    centered_box,
+    crop_camera,
     cut_crops,
     cut_windows,
-    shortest_turn,
     square_box,
 )
+from trg_ros.crop.cutting import _bent_grid, _straight_grid
 from trg_ros.errors import InputError
+from trg_ros.geometry import shortest_turn
+from trg_ros.windows import windows_of_boxes
 
 SIZE = 128
 FOLDING = CameraModel.pinhole(600, 610, 310, 250, 640, 480, [-0.3, 0.0, 0.0, 0.0, 0.0])
@@ -143,12 +145,19 @@ def test_every_sample_is_where_the_camera_model_says(name, side):
 def test_release_convention_corner_to_corner():
     """Pixel 0 is the box's left edge and pixel S - 1 its right edge (TRG.md, Inputs: Crop)."""
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
-    crops, normalised, rotation = cut_crops(image, CAMERAS["none"], [[100, 50, 291, 241]], 192)
+    windows = CropWindows.from_boxes(CAMERAS["none"], [[100, 50, 291, 241]])
+    crops = cut_crops(image, CAMERAS["none"], windows, 192)
     np.testing.assert_array_equal(crops[0], image[50:242, 100:292, ::-1])
     np.testing.assert_allclose(
-        normalised[0], [(195.5 - 319.5) / 600, (145.5 - 239.5) / 600, 191 / 600], rtol=1e-6
+        windows.normalised[0], [(195.5 - 319.5) / 600, (145.5 - 239.5) / 600, 191 / 600], rtol=1e-6
     )
-    np.testing.assert_array_equal(rotation[0], np.eye(3))
+    np.testing.assert_array_equal(windows.camera_R_virtual[0], np.eye(3))
+
+
+def test_the_camera_of_a_crop_takes_it_as_its_picture():
+    camera = crop_camera([0.1, -0.2, 0.3], 192)
+    corners = camera.project(np.array([[0.1 - 0.15, -0.2 - 0.15, 1.0], [0.1 + 0.15, -0.2 + 0.15, 1.0]]))
+    np.testing.assert_allclose(corners, [[0, 0], [191, 191]], atol=1e-9)
 
 
 def test_focal_lengths_that_differ_are_exact():
@@ -156,25 +165,21 @@ def test_focal_lengths_that_differ_are_exact():
     pixels = np.array([[290.4, 200.2], [340.7, 260.9]])
     square, wide = CAMERAS["none"], CameraModel.pinhole(1200, 600, 639.0, 239.5, 1280, 480)
     wide_pixels = wide.project(np.concatenate([square.unproject(pixels), np.ones((2, 1))], axis=1))
-    first, box, _ = cut_crops(blobs((480, 640), pixels, 5), square, [[240, 160, 400, 320]], SIZE)
-    _, wide_box, _ = cut_crops(np.zeros((480, 1280, 3), np.uint8), wide, [[480, 160, 800, 320]], SIZE)
-    np.testing.assert_allclose(wide_box, box, rtol=1e-6)
+    window = CropWindows.from_boxes(square, [[240, 160, 400, 320]])
+    wide_window = CropWindows.from_boxes(wide, [[480, 160, 800, 320]])
+    np.testing.assert_allclose(wide_window.normalised, window.normalised, rtol=1e-6)
+    first = cut_windows(blobs((480, 640), pixels, 5), square, window, SIZE)
     v, u = np.mgrid[:480, :1280].astype(float)
     stretched = sum(np.exp(-(((u - x) / 2) ** 2 + (v - y) ** 2) / 50) for x, y in wide_pixels)
-    second, _, _ = cut_crops(
-        np.repeat(np.rint(240 * stretched)[..., None], 3, 2).astype(np.uint8),
-        wide,
-        [[480, 160, 800, 320]],
-        SIZE,
-    )
+    image = np.repeat(np.rint(240 * stretched)[..., None], 3, 2).astype(np.uint8)
+    second = cut_windows(image, wide, wide_window, SIZE)
     assert np.abs(first.astype(int) - second).max() <= 6
 
 
 def test_half_outside_is_zero_there_and_right_here():
     image = np.full((480, 640, 3), 200, dtype=np.uint8)
-    crops, _, _ = cut_crops(
-        image, CAMERAS["none"], [[-100, 100, 100, 300], [540, 380, 740, 580], [900, 0, 1000, 100]], SIZE
-    )
+    boxes = [[-100, 100, 100, 300], [540, 380, 740, 580], [900, 0, 1000, 100]]
+    crops = cut_windows(image, CAMERAS["none"], CropWindows.from_boxes(CAMERAS["none"], boxes), SIZE)
     assert (crops[0, :, :62] == 0).all() and (crops[0, :, 66:] == 200).all()
     assert (crops[1, :62, :62] == 200).all() and (crops[1, 66:] == 0).all() and (crops[1, :, 66:] == 0).all()
     assert (crops[2] == 0).all()
@@ -197,9 +202,9 @@ def test_large_faces_dont_alias(side):
     box = np.array([1200.5, 20.25, 1200.5 + side, 20.25 + side])
     stripes = np.zeros((2160, 3840, 3), np.uint8)
     stripes[:, ::2] = 255
-    crop = cut_crops(stripes, camera, [box], SIZE)[0][0].astype(float)
-    assert np.abs(crop[2:-2, 2:-2] - 127.5).max() < 45, "bilinear sampling alone would give 0 and 255"
     windows = CropWindows.from_boxes(camera, [box])
+    crop = cut_windows(stripes, camera, windows, SIZE)[0].astype(float)
+    assert np.abs(crop[2:-2, 2:-2] - 127.5).max() < 45, "bilinear sampling alone would give 0 and 255"
     errors = landing_errors(
         camera, windows, box[:2] + side * np.array([[0.31, 0.37], [0.66, 0.58], [0.5, 0.71]])
     )
@@ -212,22 +217,22 @@ def test_batch_equals_one_by_one():
         [[10, 10, 110, 110], [300, 200, 460, 360], [600, 400, 700, 500], [-30, 0, 50, 80]], float
     )
     for camera in CAMERAS.values():
-        batch, normalised, _ = cut_crops(image, camera, boxes, 64)
+        windows = CropWindows.from_boxes(camera, boxes)
+        batch = cut_crops(image, camera, windows, 64)
         for index, box in enumerate(boxes):
-            one, one_normalised, _ = cut_crops(image, camera, [box], 64)
-            np.testing.assert_array_equal(one[0], batch[index])
-            np.testing.assert_array_equal(one_normalised[0], normalised[index])
-    assert cut_crops(image, CAMERAS["none"], np.zeros((0, 4)), 64)[0].shape == (0, 64, 64, 3)
+            window = CropWindows.from_boxes(camera, box)
+            np.testing.assert_array_equal(cut_crops(image, camera, window, 64)[0], batch[index])
+            np.testing.assert_array_equal(window.normalised[0], windows.normalised[index])
+    assert cut_crops(image, CAMERAS["none"], windows[:0], 64).shape == (0, 64, 64, 3)
 
 
 def test_row_padding_and_channel_flips_dont_matter():
     padded = np.random.default_rng(1).integers(0, 255, (480, 700, 3), dtype=np.uint8)
     view = padded[:, 20:660][..., ::-1]
     for camera in (CAMERAS["none"], CAMERAS["plumb_bob"]):
-        boxes = [[100, 100, 500, 420], [-20, 20, 90, 130]]
-        np.testing.assert_array_equal(
-            cut_crops(view, camera, boxes, 64)[0], cut_crops(np.ascontiguousarray(view), camera, boxes, 64)[0]
-        )
+        windows = CropWindows.from_boxes(camera, [[100, 100, 500, 420], [-20, 20, 90, 130]])
+        expected = cut_crops(np.ascontiguousarray(view), camera, windows, 64)
+        np.testing.assert_array_equal(cut_crops(view, camera, windows, 64), expected)
 
 
 def test_far_off_axis_the_virtual_camera_turns():
@@ -277,12 +282,14 @@ def test_boxes():
         box_from_landmarks68(landmarks), [130.5 - 45.75, 60 - 45.75, 130.5 + 45.75, 60 + 45.75]
     )
     np.testing.assert_allclose(box_from_landmarks68(landmarks, truncate=True), [84, 14, 176, 105])
+    np.testing.assert_allclose(centered_box(np.stack([landmarks] * 2)), [[130.5, 60, 91.5]] * 2)
 
 
 @pytest.mark.parametrize("box", [[10, 10, 10, 10], [50, 50, 20, 20], [np.nan, 0, 10, 10], [1e6, 0, 2e6, 10]])
-def test_a_box_without_size_or_ray_is_refused(box):
+def test_a_box_without_size_or_ray_has_no_valid_window(box):
+    assert not CropWindows.from_boxes(FOLDING, [box]).valid.any()
     with pytest.raises(InputError, match="box 0"):
-        cut_crops(np.zeros((480, 640, 3), np.uint8), FOLDING, [box], 64)
+        windows_of_boxes(FOLDING, [box])
 
 
 @pytest.mark.parametrize("degrees", [-170, -60, 0, 25, 90])

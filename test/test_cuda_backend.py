@@ -23,7 +23,7 @@ from trg_ros.backends.cuda_backend import CudaBackend, make_cuda_backend
 from trg_ros.backends.cuda_probe import disagreement, probe
 from trg_ros.backends.torch_backend import TorchBackend, without_tf32
 from trg_ros.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
-from trg_ros.crop import cut_windows
+from trg_ros.crop import cut_crops
 from trg_ros.errors import CheckpointError, DeviceError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.pnp import with_pose_source
@@ -124,7 +124,7 @@ def test_crops_of_the_cutter_are_answered_like_those_of_the_cpu(tiny, device):
     backend = CudaBackend(tiny, device, False, SIZES)
     crops = backend.cutter(IMAGE, CAMERA)(windows())
     assert isinstance(crops, torch.Tensor) and crops.device.type == device.type
-    on_cpu = np.ascontiguousarray(cut_windows(IMAGE, CAMERA, windows(), 64)[..., ::-1])
+    on_cpu = cut_crops(IMAGE, CAMERA, windows(), 64)
     assert np.abs(crops.cpu().numpy().astype(int) - on_cpu).max() <= 1
     boxes = windows().normalised
     exactly_alike(backend.infer(crops, boxes), backend.infer(crops.cpu().numpy(), boxes))

@@ -8,7 +8,8 @@ from cuda_rig import CPU, DEVICES
 
 from trg_ros.backends.cuda_crops import DeviceFrame, upload
 from trg_ros.camera import CameraModel
-from trg_ros.crop import CropWindows, cut_windows, shortest_turn
+from trg_ros.crop import CropWindows, cut_crops, cut_windows
+from trg_ros.geometry import shortest_turn
 
 CAMERAS = {
     "pinhole": CameraModel.pinhole(600, 470, 310, 250, 640, 480),
@@ -58,7 +59,7 @@ def test_crops_are_those_of_the_cpu(name, turned, device):
         image = cv2.GaussianBlur(image, (0, 0), 4)
     windows = windows_of(camera, turned)
     assert len(windows) >= 4
-    expected = cut_windows(image, camera, windows, 64)[..., ::-1].astype(int)
+    expected = cut_crops(image, camera, windows, 64).astype(int)
     crops = DeviceFrame(image, camera, 64, device).cut(windows)
     assert crops.dtype == torch.uint8 and crops.device.type == device.type
     difference = np.abs(crops.cpu().numpy() - expected)
@@ -96,7 +97,7 @@ def test_what_the_lens_does_not_see_is_black():
     camera = CAMERAS["folding"]
     window = CropWindows(np.array([[1.4, 0.0]]), np.array([0.5]), np.eye(3)[None])
     crop = DeviceFrame(texture(), camera, 64, CPU).cut(window).numpy()
-    np.testing.assert_array_equal(crop, cut_windows(texture(), camera, window, 64)[..., ::-1])
+    np.testing.assert_array_equal(crop, cut_crops(texture(), camera, window, 64))
     behind = CropWindows(np.zeros((1, 2)), np.array([0.2]), np.diag([1.0, -1.0, -1.0])[None])
     assert not DeviceFrame(texture(), CAMERAS["pinhole"], 64, CPU).cut(behind).any()
 

@@ -10,7 +10,7 @@ from cuda_rig import CAMERA, CPU, IMAGE, SIZES, tiny_checkpoint, windows
 from trg_ros.backends import cuda_backend, cuda_graphs, make_backend, selection
 from trg_ros.backends.cuda_backend import CudaBackend, make_cuda_backend
 from trg_ros.backends.torch_backend import TorchBackend
-from trg_ros.crop import cut_windows
+from trg_ros.crop import cut_crops
 from trg_ros.errors import DeviceError
 
 
@@ -114,7 +114,7 @@ def test_crops_that_are_wrong_are_cut_by_the_cpu(tiny, cut, monkeypatch, caplog)
     backend = make_cuda_backend(tiny, CPU, sizes=SIZES)
     assert "the CPU cuts them" in caplog.text
     crops = backend.cutter(IMAGE, CAMERA)(windows())
-    np.testing.assert_array_equal(crops, cut_windows(IMAGE, CAMERA, windows(), 64)[..., ::-1])
+    np.testing.assert_array_equal(crops, cut_crops(IMAGE, CAMERA, windows(), 64))
 
 
 @pytest.mark.parametrize("where", ["__init__", "cut"])
@@ -128,4 +128,4 @@ def test_without_memory_for_crops_the_cpu_cuts_them(tiny, where, monkeypatch, ca
     monkeypatch.setattr(cuda_backend.DeviceFrame, where, fails)
     crops = backend.cutter(IMAGE, CAMERA)(windows())
     assert "no memory" in caplog.text
-    np.testing.assert_array_equal(crops, cut_windows(IMAGE, CAMERA, windows(), 64)[..., ::-1])
+    np.testing.assert_array_equal(crops, cut_crops(IMAGE, CAMERA, windows(), 64))

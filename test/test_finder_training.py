@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from trg_ros.crop import centered_box
 from trg_ros.errors import InputError
 from trg_ros.finder.config import FinderConfig
 from trg_ros.finder.network import FinderNetwork
@@ -15,7 +16,6 @@ from trg_ros.finder.training.scenes import (
     LAST_FACE,
     SceneComposer,
     SceneSettings,
-    box_of,
     five_points,
 )
 from trg_ros.finder.training.trainer import FinderTraining, SceneStream, train, varied
@@ -36,7 +36,7 @@ def heads(tmp_path_factory):
     rotation = np.tile(np.eye(3, dtype=np.float32), (count, 1, 1))
     camera = landmarks[:, chosen.landmarks68] + translation[:, None]
     plane = camera[..., :2] / camera[..., 2:]
-    box = np.stack([box_of(points) for points in plane])
+    box = centered_box(plane)
     images = np.zeros((count, size, size, 4), np.uint8)
     for image, points, (x, y, side) in zip(images, plane, box, strict=True):
         cv2.circle(image, (size // 2, size // 2), size // 3, (90, 90, 90, 255), -1)

@@ -36,10 +36,9 @@ def test_rotation_from_6d_is_a_rotation_that_keeps_its_first_axis(rotation_6d: n
 
 
 @given(rotations())
-def test_rotation_6d_round_trip(rotation: np.ndarray) -> None:
-    rotation_6d = geometry.rotation_to_6d(rotation)
-    np.testing.assert_array_equal(rotation_6d[0], rotation[0, :, :2].ravel())
-    np.testing.assert_allclose(geometry.rotation_from_6d(rotation_6d), rotation, atol=1e-12)
+def test_rotation_6d_of_a_rotation_is_its_first_two_columns_by_rows(rotation: np.ndarray) -> None:
+    first_two_columns = rotation[..., :2].reshape(len(rotation), 6)
+    np.testing.assert_allclose(geometry.rotation_from_6d(first_two_columns), rotation, atol=1e-12)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
@@ -184,7 +183,6 @@ def test_head_T_face_of_torch_keeps_type_and_batch() -> None:
     ("function", "shape"),
     [
         (geometry.rotation_from_6d, (5,)),
-        (geometry.rotation_to_6d, (3, 2)),
         (geometry.euler_yxz_degrees, (4, 4)),
         (geometry.quaternion_xyzw_from_matrix, (4,)),
         (geometry.matrix_from_quaternion_xyzw, (3,)),

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trg_ros.crop import shortest_turn
+from trg_ros.geometry import shortest_turn
 from trg_ros.model.network import project_to_crop
 from trg_ros.model.pose import pose_in_camera, translation_from_correction, turn_towards
 

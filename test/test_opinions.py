@@ -5,7 +5,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from trg_ros.backends import NetworkResult
-from trg_ros.crop import CropWindows, shortest_turn
+from trg_ros.crop import CropWindows
+from trg_ros.geometry import shortest_turn
 from trg_ros.opinions import Opinions, consistency
 
 CAMERA_R_HEAD = Rotation.from_euler(

@@ -12,10 +12,10 @@ from scipy.spatial.transform import Rotation
 
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
-from trg_ros.crop import box_from_landmarks68, shortest_turn
+from trg_ros.crop import box_from_landmarks68
 from trg_ros.errors import TrgRosError
 from trg_ros.estimator import HeadPoseEstimator
-from trg_ros.geometry import euler_yxz_degrees, geodesic_distance
+from trg_ros.geometry import euler_yxz_degrees, geodesic_distance, shortest_turn
 from trg_ros.tracking import HeadTracker
 
 FOCAL = 600.0

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -27,7 +26,7 @@ from trg_ros.checks import (
     checked_crops,
     checked_scores,
 )
-from trg_ros.crop import CropWindows, cut_windows
+from trg_ros.crop import CropWindows, cut_crops
 from trg_ros.detection import Detections, FaceDetector, make_detector
 from trg_ros.errors import DetectorError, InputError
 from trg_ros.heads import HeadPose, build_heads
@@ -37,8 +36,6 @@ from trg_ros.windows import NO_RESULT, WindowEstimates, windows_of_boxes
 
 if TYPE_CHECKING:
     import torch
-
-Array = NDArray[np.float64]
 
 __all__ = ["HeadPose", "HeadPoseEstimator"]
 
@@ -258,17 +255,9 @@ class HeadPoseEstimator:
     def _cutter(self, image_bgr: NDArray[np.uint8], camera: CameraModel) -> Cutter:
         """What cuts crops of an image: the back end where it runs, or else the CPU."""
         own = getattr(self._backend, "cutter", None)
-        return partial(self._cut, image_bgr, camera) if own is None else own(image_bgr, camera)
-
-    def _cut(
-        self, image_bgr: NDArray[np.uint8], camera: CameraModel, windows: CropWindows
-    ) -> NDArray[np.uint8]:
-        """Crops (N, S, S, 3), RGB."""
-        crops = cut_windows(image_bgr, camera, windows, self.checkpoint.config.input_size)
-        if len(crops):
-            rows = crops.reshape(-1, *crops.shape[2:])
-            cv2.cvtColor(rows, cv2.COLOR_BGR2RGB, dst=rows)
-        return crops
+        if own is not None:
+            return own(image_bgr, camera)
+        return partial(cut_crops, image_bgr, camera, size=self.checkpoint.config.input_size)
 
     def _judged(self, windows: CropWindows, result: NetworkResult) -> WindowEstimates:
         usual = self.checkpoint.info.measured_errors.get(DISAGREEMENT, USUAL_DISAGREEMENT)

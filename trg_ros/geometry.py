@@ -82,12 +82,6 @@ def rotation_from_6d(rotation_6d: Array) -> Array:
     return library_of(rotation_6d).stack([first, second, _cross(first, second)], -1)
 
 
-def rotation_to_6d(rotation: Array) -> Array:
-    """The first two columns of (..., 3, 3), interleaved as `rotation_from_6d` reads them: (..., 6)."""
-    _check_shape("rotation", rotation, (3, 3))
-    return rotation[..., :2].reshape(*rotation.shape[:-2], 6)
-
-
 def make_transform(rotation: Array, translation: Array) -> Array:
     """Rigid transforms (..., 4, 4) from rotations (..., 3, 3) and translations (..., 3); they broadcast."""
     _check_shape("rotation", rotation, (3, 3))
@@ -193,6 +187,15 @@ def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
     left, _, right = np.linalg.svd(matrix)
     left[..., 2] *= np.linalg.det(left @ right)[..., None]  # no reflections
     return left @ right
+
+
+def shortest_turn(rays: np.ndarray) -> np.ndarray:
+    """(N, 3, 3) the shortest rotations that take the z axis onto unit rays (N, 3) other than -z."""
+    flat, z = rays[:, :2], rays[:, 2]
+    turn = np.empty((len(rays), 3, 3))
+    turn[:, :2, :2] = np.eye(2) - flat[:, :, None] * (flat / np.maximum(1.0 + z, 1e-12)[:, None])[:, None]
+    turn[:, :2, 2], turn[:, 2, :2], turn[:, 2, 2] = flat, -flat, z
+    return turn
 
 
 def geodesic_distance(rotation_a: Array, rotation_b: Array) -> Array:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from trg_ros.backends.protocol import NetworkResult
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint
-from trg_ros.crop import CropWindows, shortest_turn
-from trg_ros.geometry import HEAD_R_FACE, euler_yxz_degrees, quaternion_xyzw_from_matrix
+from trg_ros.crop import CropWindows
+from trg_ros.geometry import HEAD_R_FACE, euler_yxz_degrees, quaternion_xyzw_from_matrix, shortest_turn
 from trg_ros.model.topology import SELLION
 from trg_ros.opinions import Opinions
 from trg_ros.uncertainty import face_origin, learned_covariances

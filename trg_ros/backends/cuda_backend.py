@@ -26,7 +26,7 @@ from trg_ros.backends.protocol import Backend, Crops, Cutter, NetworkResult, joi
 from trg_ros.backends.torch_backend import TorchBackend, without_tf32
 from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint
-from trg_ros.crop import CropWindows, cut_windows
+from trg_ros.crop import CropWindows, cut_crops
 from trg_ros.errors import DeviceError
 from trg_ros.model.deploy import DeployedTRG
 
@@ -98,7 +98,7 @@ class CudaBackend:
 
     def cutter(self, image_bgr: NDArray[np.uint8], camera: CameraModel) -> Cutter:
         """Uploads an image (H, W, 3); what comes back cuts windows of it: crops for :meth:`infer`, RGB."""
-        on_cpu = functools.partial(_cut_on_cpu, image_bgr, camera, self._size)
+        on_cpu = functools.partial(cut_crops, image_bgr, camera, size=self._size)
         if not self._crops_work:
             return on_cpu
         try:
@@ -201,17 +201,11 @@ def _wrong_crops(backend: CudaBackend) -> str | None:
         crops = backend.cutter(image, camera)(windows)
         if not isinstance(crops, Tensor):
             return "out of memory"
-        expected = _cut_on_cpu(image, camera, crops.shape[1], windows)
+        expected = cut_crops(image, camera, windows, crops.shape[1])
         off = np.abs(crops.cpu().numpy().astype(int) - expected) > _MAX_GREY_LEVELS
         if off.mean() > _MAX_OUTLIERS:
             return f"{100 * off.mean():.0f} % of their values, lens {model}, are not those of the CPU"
     return None
-
-
-def _cut_on_cpu(
-    image_bgr: NDArray[np.uint8], camera: CameraModel, size: int, windows: CropWindows
-) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(cut_windows(image_bgr, camera, windows, size)[..., ::-1])
 
 
 def _first_line(error: BaseException) -> str:

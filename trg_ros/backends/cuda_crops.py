@@ -1,6 +1,6 @@
 """Crops on the device where the network runs: one upload of the raw image, then all faces at once.
 
-What comes out is what `trg_ros.crop.cut_windows` makes, within a grey level or two: the same virtual cameras
+What comes out is what `trg_ros.crop.cut_crops` makes, within a grey level or two: the same virtual cameras
 and lenses, the same blocks of pixels where a face is larger than its crop, zeros outside the image. It is
 plain torch, so that the CPU can show that it is right.
 """
@@ -19,7 +19,7 @@ from torch.nn import functional
 from trg_ros.backends.cuda_lens import project
 from trg_ros.camera import CameraModel
 from trg_ros.crop import CropWindows
-from trg_ros.resampling import ROUNDING_PX
+from trg_ros.crop.resampling import ROUNDING_PX
 
 Array = NDArray[np.float64]
 Block = tuple[int, int]  # image pixels along u and v that one sample stands for
@@ -123,7 +123,7 @@ def _sample_rays(windows: CropWindows) -> Array:
 
 
 def _blocks(camera: CameraModel, windows: CropWindows, size: int) -> NDArray[np.int64]:
-    """(N, 2) pixels along u and v that a sample stands for, as `trg_ros.resampling` counts them."""
+    """(N, 2) pixels along u and v that a sample stands for, as `trg_ros.crop.resampling` counts them."""
     quarter = size // 4
     low, middle, high = np.linspace(-0.5, 0.5, size)[[quarter, 2 * quarter, 3 * quarter]]
     ends = np.array([[low, middle], [high, middle], [middle, low], [middle, high]])

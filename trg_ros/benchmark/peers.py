@@ -25,7 +25,7 @@ from trg_ros.benchmark.scene import Scene
 from trg_ros.benchmark.timing import Call, Contender, Samples, interleave
 from trg_ros.benchmark.tracked import tracked_frame
 from trg_ros.checkpoint import Checkpoint, CheckpointInfo
-from trg_ros.crop import CropWindows, cut_windows
+from trg_ros.crop import CropWindows, cut_crops
 from trg_ros.errors import DeviceError, InputError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.model.config import TRGConfig
@@ -133,7 +133,7 @@ def _paper_contenders(scene: Scene, folder: Path, threads: int) -> dict[str, Con
     windows = CropWindows.from_boxes(scene.camera, scene.boxes[:1])
 
     def crop() -> NDArray[np.uint8]:
-        return np.ascontiguousarray(cut_windows(scene.image_bgr, scene.camera, windows, size)[..., ::-1])
+        return cut_crops(scene.image_bgr, scene.camera, windows, size)
 
     @torch.inference_mode()
     def eager() -> Any:

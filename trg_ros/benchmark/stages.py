@@ -15,8 +15,9 @@ from trg_ros.backends import Backend, NetworkResult
 from trg_ros.benchmark.scene import Scene, make_scene
 from trg_ros.benchmark.timing import Call, interleave
 from trg_ros.benchmark.tracked import tracked_frame
-from trg_ros.crop import CropWindows, cut_windows, shortest_turn
+from trg_ros.crop import CropWindows, cut_crops
 from trg_ros.estimator import HeadPoseEstimator
+from trg_ros.geometry import shortest_turn
 from trg_ros.heads import build_heads
 from trg_ros.tracking import TrackedHead
 
@@ -67,7 +68,7 @@ class StageBenchmark:
         checkpoint = estimator.checkpoint
         windows = _facing(CropWindows.from_boxes(scene.camera, scene.boxes))
         size = checkpoint.config.input_size
-        crops = np.ascontiguousarray(cut_windows(scene.image_bgr, scene.camera, windows, size)[..., ::-1])
+        crops = cut_crops(scene.image_bgr, scene.camera, windows, size)
         boxes = windows.normalised
         result = estimator.backend.infer(crops, boxes)
         scores = np.ones(len(boxes))
@@ -76,7 +77,7 @@ class StageBenchmark:
             return build_heads(result, windows, scene.camera, scores, checkpoint)
 
         calls: dict[str, Callable[[], Any]] = {
-            "crop": lambda: cut_windows(scene.image_bgr, scene.camera, windows, size),
+            "crop": lambda: cut_crops(scene.image_bgr, scene.camera, windows, size),
             "pack": pack,
         }
         for name, candidate in self._estimators.items():

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trg_ros.camera import CameraModel
-from trg_ros.crop import LANDMARK_BOX_SCALE
+from trg_ros.crop import LANDMARK_BOX_SCALE, centered_box
+from trg_ros.crop.resampling import sample_map
 from trg_ros.datasets.sample import Sample
 from trg_ros.datasets.symmetry import FLIP68
 from trg_ros.errors import InputError
-from trg_ros.resampling import sample_map
 
 Array = NDArray[np.float64]
 Flip = NDArray[np.int64]
@@ -129,10 +129,8 @@ def view_sample(sample: Sample, flip: Flip | None, size: int, view: View) -> Tra
     """The crop and the labels of a sample as another camera sees them. :raises InputError: see `augment`."""
     pose, landmarks_head = _move_labels(sample, flip, view)
     landmarks68 = _landmarks68_plane(sample, view)
-    low, high = landmarks68.min(axis=0), landmarks68.max(axis=0)
-    side = LANDMARK_BOX_SCALE * float((high - low).max())
-    center = (low + high) / 2 + side * np.array(view.shift)
-    side *= view.scale
+    exact = centered_box(landmarks68)
+    center, side = exact[:2] + exact[2] * np.array(view.shift), float(exact[2]) * view.scale
     box = np.array([*center, side])
     return TrainingSample(
         crop_rgb=cut_view(sample.load_image(), sample.camera, box, size, view)[..., ::-1].copy(),

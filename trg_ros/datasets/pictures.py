@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trg_ros.camera import CameraModel
-from trg_ros.crop import CropWindows, cut_windows
+from trg_ros.crop import CropWindows, crop_camera, cut_windows
 from trg_ros.datasets.sample import Sample
 from trg_ros.geometry import HEAD_R_FACE, head_T_face, make_transform
 from trg_ros.model.topology import Topology
@@ -25,16 +25,12 @@ _POINT_BGR = (255, 255, 140)
 _POINT68_BGR = (60, 200, 255)
 
 
-def cut_tile(
-    sample: Sample, side: int = TILE_SIDE, margin: float = _MARGIN
-) -> tuple[ImageArray, CameraModel]:
+def cut_tile(sample: Sample, side: int = TILE_SIDE) -> tuple[ImageArray, CameraModel]:
     """The picture (side, side, 3) BGR around a sample's box, and the pinhole camera that took it."""
     window = CropWindows.from_boxes(sample.camera, sample.box, turn=False)
-    larger = CropWindows(window.center, margin * window.size, window.camera_R_virtual)
+    larger = window.scaled(_MARGIN)
     tile = cut_windows(sample.load_image(), sample.camera, larger, side)[0]
-    focal = float((side - 1) / larger.size[0])
-    cx, cy = (side - 1) / 2 - focal * larger.center[0]
-    return tile, CameraModel.pinhole(focal, focal, float(cx), float(cy), side, side)
+    return tile, crop_camera([*larger.center[0], *larger.size], side)
 
 
 def draw_sample(sample: Sample, topology: Topology | None = None, side: int = TILE_SIDE) -> ImageArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trg_ros.camera import CameraModel
+from trg_ros.crop import crop_camera
 from trg_ros.datasets.sample import HeadDataset, Sample
 from trg_ros.evaluation.rendered import HeldOutSet
 from trg_ros.geometry import make_transform, transform_points
@@ -30,11 +30,7 @@ class HeldOutHeads(HeadDataset):
 
     def sample(self, index: int) -> Sample:
         batch, size = self._batch, self._size
-        center_x, center_y, side = batch.box[index].astype(np.float64)
-        focal, middle = (size - 1) / side, (size - 1) / 2
-        camera = CameraModel.pinhole(
-            focal, focal, middle - focal * center_x, middle - focal * center_y, size, size
-        )
+        camera = crop_camera(batch.box[index], size)
         pose = make_transform(
             batch.rotation[index].astype(np.float64), batch.translation[index].astype(np.float64)
         )

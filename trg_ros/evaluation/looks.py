@@ -10,8 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from trg_ros.backends import Backend, NetworkResult
 from trg_ros.backends.protocol import joined
-from trg_ros.camera import CameraModel
-from trg_ros.crop import CropWindows
+from trg_ros.crop import CropWindows, crop_camera
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.evaluation.metrics import PoseSet
 from trg_ros.model.topology import SELLION
@@ -99,11 +98,8 @@ def full_looks(estimator: HeadPoseEstimator, scenes: TrainingBatch, rng: np.rand
     """
     size, parts = scenes.crops.shape[1], []
     middle, face = (size - 1) / 2, (size - 1) / VIEW
-    for i, (center_x, center_y, side) in enumerate(scenes.box.astype(np.float64)):
-        focal = (size - 1) / side
-        camera = CameraModel.pinhole(
-            focal, focal, middle - focal * center_x, middle - focal * center_y, size, size
-        )
+    for i, box in enumerate(scenes.box):
+        camera = crop_camera(box, size)
         center = middle + face * _CENTER_JITTER * rng.uniform(-1, 1, 2)
         half = 0.5 * face * np.exp(_SIZE_SIGMA * rng.standard_normal())
         windows = windows_of_boxes(camera, np.concatenate([center - half, center + half])[None])

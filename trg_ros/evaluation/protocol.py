@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trg_ros.backends import make_backend
 from trg_ros.checkpoint import Checkpoint
-from trg_ros.crop import CropWindows, cut_windows
+from trg_ros.crop import CropWindows, cut_crops
 from trg_ros.datasets.sample import HeadDataset, Sample
 from trg_ros.errors import InputError
 from trg_ros.evaluation.metrics import PoseSet, per_sample_errors
@@ -53,10 +53,9 @@ class NetworkPredictor:
             if not window.valid[0]:
                 raise InputError(f"{sample.name}: the lens sees nothing in the box {sample.box.tolist()}")
             windows.append(window)
-            crops.append(cut_windows(sample.load_image(), sample.camera, window, size))
+            crops.append(cut_crops(sample.load_image(), sample.camera, window, size))
         joined = CropWindows.concatenate(windows)
-        crops_rgb = np.ascontiguousarray(np.concatenate(crops)[..., ::-1])
-        result = self._backend.infer(crops_rgb, joined.normalised)
+        result = self._backend.infer(np.concatenate(crops), joined.normalised)
         rotation = joined.camera_R_virtual @ result.rotation
         translation = np.einsum("nij,nj->ni", joined.camera_R_virtual, result.translation)
         return PoseSet(rotation, translation, result.landmarks_head.astype(np.float64))

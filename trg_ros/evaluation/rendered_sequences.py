@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trg_ros.camera import CameraModel
-from trg_ros.crop import shortest_turn
+from trg_ros.crop import LANDMARK_BOX_SCALE, centered_box
 from trg_ros.evaluation.sequences import Account, Crowd
-from trg_ros.geometry import make_transform
+from trg_ros.geometry import make_transform, shortest_turn
 from trg_ros.synthetic.backgrounds import procedural_background
 from trg_ros.synthetic.person import Placement, draw_shape, rotation_from_angles
-from trg_ros.synthetic.render import BOX_FACTOR, HeadRenderer
+from trg_ros.synthetic.render import HeadRenderer
 from trg_ros.tracking import HeadTracker
 
 Array = NDArray[np.float64]
@@ -93,8 +93,7 @@ class _Person:
         landmarks = model.to_head_frame(self._vertices[chosen.vertices[chosen.landmarks68]])
         camera = landmarks @ rotation.T + placement.translation
         plane = camera[:, :2] / camera[:, 2:]
-        low, high = plane.min(axis=0), plane.max(axis=0)
-        box = np.array([*(low + high) / 2, BOX_FACTOR * (high - low).max()])
+        box = centered_box(plane)
         side = int(np.ceil(box[2] * _MARGIN * CAMERA.fx))
         image, _ = self._renderer.picture(
             self._vertices.copy(), self._expression, placement, box, _MARGIN,
@@ -157,7 +156,7 @@ class RenderedCrowd:
 
     def _hide(self, image: NDArray, owner: NDArray, face: Array) -> None:
         """Hold something before a face."""
-        center, side = face.mean(axis=0), _COVER_SIDES * BOX_FACTOR * np.ptp(face, axis=0).max()
+        center, side = face.mean(axis=0), _COVER_SIDES * LANDMARK_BOX_SCALE * np.ptp(face, axis=0).max()
         low = np.clip(np.rint(center - side / 2), 0, [CAMERA.width, CAMERA.height]).astype(int)
         high = np.clip(np.rint(center + side / 2), 0, [CAMERA.width, CAMERA.height]).astype(int)
         part = slice(low[1], high[1]), slice(low[0], high[0])

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from trg_ros.crop import centered_box
 from trg_ros.synthetic.baked import Baked, load_baked
 from trg_ros.synthetic.childhood import childlike_offsets
 from trg_ros.synthetic.cpu_painter import CpuPainter
@@ -15,7 +16,6 @@ from trg_ros.synthetic.landmark_set import LandmarkSet, default_landmark_set
 from trg_ros.synthetic.person import Placement, PoseRange, draw_placement, draw_shape, draw_size
 from trg_ros.synthetic.plan import HeadPlan, Planner
 
-BOX_FACTOR = 1.5
 ATTRIBUTES = ("tone", "beard", "mask", "glasses", "sunglasses", "hat", "long_hair", "size")
 _HEADS_AT_ONCE = 16
 
@@ -101,7 +101,8 @@ class HeadRenderer:
             np.float32
         )
         landmarks = self.model.to_head_frame(vertices[self.landmark_set.vertices])
-        box = _box_of(landmarks[self.landmark_set.landmarks68] @ placement.rotation.T + placement.translation)
+        camera = landmarks[self.landmark_set.landmarks68] @ placement.rotation.T + placement.translation
+        box = centered_box(camera[:, :2] / camera[:, 2:])
         pixels = self.settings.crop_side * self.settings.supersampling
         plan = self._planner.draw(vertices, expression, placement, box, self.settings.margin, pixels, rng)
         plan.look.attributes["size"] = size
@@ -157,9 +158,3 @@ def _painter(model: FaceModel, baked: Baked, device: str) -> Painter:
     from trg_ros.synthetic.cuda_painter import CudaPainter
 
     return CudaPainter(model, baked, torch.device(device))
-
-
-def _box_of(landmarks68_camera: np.ndarray) -> np.ndarray:
-    plane = landmarks68_camera[:, :2] / landmarks68_camera[:, 2:]
-    low, high = plane.min(axis=0), plane.max(axis=0)
-    return np.array([*(low + high) / 2, BOX_FACTOR * (high - low).max()])

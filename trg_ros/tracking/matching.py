@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trg_ros.crop import CropWindows, shortest_turn
+from trg_ros.crop import CropWindows
+from trg_ros.geometry import shortest_turn
 from trg_ros.tracking.assignment import cheapest_pairs
 from trg_ros.tracking.searching import Finding
 from trg_ros.tracking.tracks import Look

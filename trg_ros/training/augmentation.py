@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from trg_ros.crop import shortest_turn
+from trg_ros.geometry import shortest_turn
 from trg_ros.synthetic.dataset import RenderedSamples
 from trg_ros.training import pixel_kernels
 from trg_ros.training.hair_layers import HairLayers

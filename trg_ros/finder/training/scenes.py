@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from trg_ros.crop import centered_box
 from trg_ros.finder.training.backdrops import Backdrops
 from trg_ros.finder.training.decoys import decoys
 from trg_ros.finder.training.develop import develop
@@ -66,12 +67,6 @@ def five_points(points68: np.ndarray) -> np.ndarray:
     return np.stack([*eyes, *(points68[..., k, :] for k in (30, 48, 54))], axis=-2)
 
 
-def box_of(points68: np.ndarray) -> np.ndarray:
-    """TRG box (3,) centre x, y, side, px, of the 68 points (68, 2)."""
-    low, high = points68.min(axis=0), points68.max(axis=0)
-    return np.array([*(low + high) / 2, 1.5 * (high - low).max()])
-
-
 class _People:
     """The heads of a scene that is being painted, and which of their 68 points can still be seen."""
 
@@ -85,7 +80,7 @@ class _People:
 
     def add(self, points68: np.ndarray, angle: float) -> None:
         """A head that was just painted, its points (68, 2) px."""
-        self.boxes.append(box_of(points68))
+        self.boxes.append(centered_box(points68))
         self.points.append(five_points(points68))
         self.angles.append(angle)
         limits = np.array(self._image.shape[1::-1]) - 1

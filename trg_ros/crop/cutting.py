@@ -1,0 +1,108 @@
+"""Windows -> crops: one resampling of the raw image into each, through the lens."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trg_ros.camera import CameraModel
+from trg_ros.crop.resampling import sample_map
+from trg_ros.crop.windows import CropWindows
+
+Array = NDArray[np.float64]
+
+#: Where a lens bends a crop by a polynomial of so many terms to so many pixels, that is what is computed.
+_NODES, _EXACT_PX = 12, 1e-4
+
+
+def cut_crops(
+    image_bgr: NDArray[np.uint8], camera: CameraModel, windows: CropWindows, size: int
+) -> NDArray[np.uint8]:
+    """What networks read: the crops (N, size, size, 3) of :func:`cut_windows` in RGB, of a BGR image."""
+    crops = cut_windows(image_bgr, camera, windows, size)
+    if len(crops):
+        rows = crops.reshape(-1, *crops.shape[2:])
+        cv2.cvtColor(rows, cv2.COLOR_BGR2RGB, dst=rows)
+    return crops
+
+
+def cut_windows(
+    image: NDArray[np.uint8], camera: CameraModel, windows: CropWindows, size: int
+) -> NDArray[np.uint8]:
+    """Crops (N, size, size, 3) of an image (H, W, 3), channels in the image's order.
+
+    Each crop is one resampling of the raw image. Where a face is larger than its crop, blocks of pixels are
+    averaged first, so that nothing aliases.
+    """
+    crops = np.zeros((len(windows), size, size, 3), dtype=np.uint8)
+    for index in np.flatnonzero(windows.valid):
+        pixels = _bent_grid if camera.is_distorted else _straight_grid
+        sample_map(image, *pixels(camera, windows[index : index + 1], size), out=crops[index])
+    return crops
+
+
+def _straight_grid(camera: CameraModel, window: CropWindows, size: int) -> tuple[NDArray, NDArray]:
+    """Pixels u, v (S, S) of the samples of one window, by a camera without distortion.
+
+    The grid through a homography: as many operations on whole grids as it needs, in single precision.
+    """
+    x, y = window.center[0, :, None] + window.size[0] * _steps(size)
+    homography = camera.K @ window.camera_R_virtual[0]
+    across = (homography[:, :1] * x).astype(np.float32)[:, None]
+    down = (homography[:, 1:2] * y + homography[:, 2:]).astype(np.float32)[..., None]
+    depth = across[2] + down[2]
+    if depth.min() <= 0:
+        depth[depth <= 0] = np.nan
+    scale = np.reciprocal(depth, out=depth)
+    return (across[0] + down[0]) * scale, (across[1] + down[1]) * scale
+
+
+def _bent_grid(camera: CameraModel, window: CropWindows, size: int) -> tuple[NDArray, NDArray]:
+    """The same by any camera: pixels of a few samples, and a polynomial through them where it is exact."""
+    places, polynomial, checks = _nodes(size)
+    few = camera.project(window.rays(window.center + window.size[:, None] * places[None])[0])
+    grid, checked = few[: -len(checks)].reshape(_NODES, _NODES, 2), few[-len(checks) :]
+    u, v = (polynomial @ grid[..., axis] @ polynomial.T for axis in range(2))
+    rows, columns = checks.T
+    error = np.abs([u[rows, columns] - checked[:, 0], v[rows, columns] - checked[:, 1]]).max()
+    if error < _EXACT_PX:
+        return u.astype(np.float32), v.astype(np.float32)
+    steps = _steps(size)
+    plane = np.stack(np.broadcast_arrays(steps, steps[:, None]), axis=-1)
+    pixels = camera.project(window.rays(window.center[:, None, None] + window.size[0] * plane[None])[0])
+    return pixels[..., 0], pixels[..., 1]
+
+
+@cache
+def _steps(size: int) -> Array:
+    """(size,) where samples lie in a window, in parts of its side from its centre."""
+    return np.linspace(-0.5, 0.5, size)
+
+
+@cache
+def _nodes(size: int) -> tuple[Array, Array, NDArray[np.intp]]:
+    """Places (M, 2) in a window, in parts of its side from its centre: a grid of Chebyshev points by rows,
+    then some samples; the matrix (size, _NODES) that takes values at Chebyshev points to values at samples;
+    and which samples those are (K, 2), row and column: the corners and some in between."""
+    angles = np.pi * (np.arange(_NODES) + 0.5) / _NODES
+    points = 0.5 * np.cos(angles)
+    degrees = np.arange(_NODES)
+    weights = np.cos(np.arccos(np.clip(2 * _steps(size), -1, 1))[:, None] * degrees) * (2 - (degrees == 0))
+    polynomial = weights @ np.cos(angles * degrees[:, None]) / _NODES
+    some = np.linspace(0, size - 1, 4).round().astype(np.intp)
+    checks = np.stack(np.meshgrid(some, some, indexing="ij"), axis=-1).reshape(-1, 2)
+    grid = np.stack(np.meshgrid(points, points), axis=-1).reshape(-1, 2)
+    return np.concatenate([grid, _steps(size)[checks[:, ::-1]]]), polynomial, checks
+
+
+def crop_camera(box: ArrayLike, size: int) -> CameraModel:
+    """The pinhole camera whose whole picture of ``size`` px is the crop of a window.
+
+    :param box: (3,) centre x, y and side of the window on the normalised plane.
+    """
+    center_x, center_y, side = np.asarray(box, np.float64).tolist()
+    focal, middle = (size - 1) / side, (size - 1) / 2
+    return CameraModel.pinhole(focal, focal, middle - focal * center_x, middle - focal * center_y, size, size)
