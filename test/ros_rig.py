@@ -21,12 +21,21 @@ STAND_IN: dict[str, Any] = {"detector": "topic", "threads": 1, "max_faces": 3, "
 class Rig:
     """Node and robot in one namespace; a context manager."""
 
-    def __init__(self, checkpoint: Path, namespace: str = "/shared", **parameters: Any) -> None:
+    def __init__(
+        self,
+        checkpoint: Path,
+        namespace: str = "/shared",
+        cli_args: list[str] | None = None,
+        **parameters: Any,
+    ) -> None:
+        """:param cli_args: of the node alone, such as its remappings."""
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         values = {"checkpoint": str(checkpoint), **STAND_IN, **parameters}
         overrides = [Parameter(name, value=value) for name, value in values.items()]
-        self.node = HeadPoseNode(context=self.context, namespace=namespace, parameter_overrides=overrides)
+        self.node = HeadPoseNode(
+            context=self.context, namespace=namespace, parameter_overrides=overrides, cli_args=cli_args
+        )
         self.node.autostart()
         self.thread = SpinningThread(self.node, self.context)
         self.robot = Robot(self.context, namespace)

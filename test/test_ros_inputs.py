@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from ros_rig import Rig
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
-from trg_ros.msg import HeadPoseArray
+from trg_ros.msg import FaceBox, FaceBoxArray, HeadPoseArray
 
 from trg_ros.ros.conversions import image_message
+from trg_ros.ros.inputs import camera_info_topic
+from trg_ros.ros.parameters import Settings
 
 
 def test_compressed_images_are_subscribed_to_beside_the_raw_topic(stand_in: Path) -> None:
@@ -45,6 +48,62 @@ def test_compressed_images_are_subscribed_to_beside_the_raw_topic(stand_in: Path
 
         assert robot.spin_until(answered)
         assert (faces[-1].image_width, faces[-1].image_height) == (320, 240)
+
+
+class Graph:
+    """A node with remappings, and what others publish."""
+
+    def __init__(self, published: Sequence[str] = (), **remapped: str) -> None:
+        self._published, self._remapped = published, remapped
+
+    def resolve_topic_name(self, topic: str, only_expand: bool = False) -> str:
+        return f"/{topic}" if only_expand else self._remapped.get(topic, f"/{topic}")
+
+    def count_publishers(self, topic: str) -> int:
+        return self._published.count(topic)
+
+
+@pytest.mark.parametrize(
+    ("graph", "topic"),
+    [
+        (Graph(), "/camera_info"),
+        (Graph(image="/cam/image_raw"), "/cam/camera_info"),
+        (Graph(image="/cam/image_raw", camera_info="/other"), "/other"),
+        (Graph(["/camera_info"], image="/cam/image_raw"), "/camera_info"),
+        (Graph(["/camera_info", "/cam/camera_info"], image="/cam/image_raw"), "/cam/camera_info"),
+    ],
+)
+@pytest.mark.parametrize("transport", ["raw", "compressed"])
+def test_the_calibration_is_where_it_is_remapped_to_or_beside_the_images(
+    graph: Any, topic: str, transport: str
+) -> None:
+    assert camera_info_topic(graph, Settings(image_transport=transport)) == topic
+
+
+@pytest.mark.fault("image and camera_info are one topic", "activation is refused with the reason")
+def test_two_inputs_on_one_topic_are_refused(stand_in: Path) -> None:
+    arguments = ["--ros-args", "-r", "image:=/same", "-r", "camera_info:=/same"]
+    with Rig(stand_in, "/mixed_up", cli_args=arguments) as rig:
+        assert rig.diagnostics_say("image and camera_info are both '/same'", DiagnosticStatus.ERROR)
+
+
+def test_the_calibration_beside_remapped_images_is_found(stand_in: Path) -> None:
+    with Rig(stand_in, "/driver", cli_args=["--ros-args", "-r", "image:=/driver/front/image"]) as rig:
+        front = Robot(rig.context, "/driver/front")
+        try:
+            faces = rig.robot.listen("headpose/faces", HeadPoseArray)
+            detections = rig.robot.create_publisher(FaceBoxArray, "detections", 5)
+
+            def answered() -> bool:
+                header = front.send()
+                boxes = [FaceBox(left=100.0, top=60.0, right=200.0, bottom=160.0, score=0.9)]
+                detections.publish(FaceBoxArray(header=header, boxes=boxes))
+                rig.robot.spin(0.1)
+                return bool(faces)
+
+            assert rig.robot.spin_until(answered)
+        finally:
+            front.destroy_node()
 
 
 def test_the_subscriptions_follow_the_publishers_qos(stand_in: Path) -> None:

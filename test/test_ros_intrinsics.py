@@ -79,6 +79,19 @@ def test_another_frame_is_warned_about_and_the_images_is_used() -> None:
     assert store.for_image(header(frame_id=""), 64, 48, Settings(), 100.0).warning == ""
 
 
+def test_rectified_images_with_a_distorted_calibration_are_warned_about() -> None:
+    lens = {"d": [-0.3, 0.1, 0.0, 0.0, 0.0], "distortion_model": "plumb_bob"}
+    store, straight = store_with(camera_info(**lens)), store_with(camera_info())
+    for one in (store, straight):
+        one.image_topic = "/cam/image_rect_color"
+    warning = store.for_image(header(), 64, 48, Settings(), 100.0).warning
+    assert "/cam/image_rect_color" in warning and "image_rectified" in warning
+    assert store.for_image(header(), 64, 48, Settings(image_rectified=True), 100.0).warning == ""
+    assert straight.for_image(header(), 64, 48, Settings(), 100.0).warning == ""
+    store.image_topic = "/cam/image_raw"
+    assert store.for_image(header(), 64, 48, Settings(), 100.0).warning == ""
+
+
 def test_a_calibration_that_changes_is_followed() -> None:
     store = store_with(camera_info())
     assert store.for_image(header(), 64, 48, Settings(), 100.0).camera.fx == 60.0

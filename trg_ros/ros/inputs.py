@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from trg_ros.errors import InputError
 from trg_ros.msg import FaceBoxArray
 from trg_ros.ros.arrivals import Arrivals
 from trg_ros.ros.boxes import BoxPairing
@@ -46,14 +47,18 @@ class Inputs:
         self._statistics = statistics
         self._pairing = BoxPairing()
         self.arrivals = Arrivals()
-        self._reliability = settings.image_reliability
+        self._settings = settings
         self._subscriptions: dict[str, tuple[object, Subscription[Any]]] = {}
         self.image_type: Any = CompressedImage if settings.image_transport == "compressed" else Image
         self.image_topic = image_topic(node, settings)
-        self.camera_info_topic = node.resolve_topic_name("camera_info")
+        self.camera_info_topic = camera_info_topic(node, settings)
         self.detections_topic = node.resolve_topic_name("detections") if settings.detector == "topic" else ""
         self._opened_s: float | None = None
         self.boxes_received = False
+        intrinsics.topic, intrinsics.image_topic = self.camera_info_topic, self.image_topic
+        _check_topics(
+            image=self.image_topic, camera_info=self.camera_info_topic, detections=self.detections_topic
+        )
 
     @property
     def is_open(self) -> bool:
@@ -71,21 +76,31 @@ class Inputs:
             return
         if self._opened_s is None:
             self._opened_s = time.monotonic()
-        self._follow("camera_info", CameraInfo, self.camera_info_topic, "auto", self._on_camera_info)
+        self._follow_camera_info()
         if self.detections_topic:
             self._follow("detections", self._detections_type(), self.detections_topic, "auto", self._on_boxes)
-        self._follow("image", self.image_type, self.image_topic, self._reliability, self._on_image)
+        self._follow(
+            "image", self.image_type, self.image_topic, self._settings.image_reliability, self._on_image
+        )
 
     def close(self) -> None:
         """Unsubscribe from everything; the images cost nothing any more."""
         for _, subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
+        self._pairing = BoxPairing()
         self._opened_s = None
+
+    def _follow_camera_info(self) -> None:
+        topic = camera_info_topic(self._node, self._settings)
+        if topic != self.camera_info_topic:  # what came from the other one may be another camera's
+            self.camera_info_topic = self._intrinsics.topic = topic
+            self._intrinsics.clear()
+        self._follow("camera_info", CameraInfo, topic, "auto", self._on_camera_info)
 
     def _follow(self, name: str, message_type: Any, topic: str, reliability: str, callback: Any) -> None:
         qos = _offered_qos(self._node, topic, reliability)
-        kind = (message_type, qos.reliability, qos.durability)
+        kind = (message_type, topic, qos.reliability, qos.durability)
         if name in self._subscriptions:
             if self._subscriptions[name][0] == kind:
                 return
@@ -131,6 +146,34 @@ def image_topic(node: Node, settings: Settings) -> str:
     if compressed != node.resolve_topic_name("image/compressed", only_expand=True):
         return compressed
     return node.resolve_topic_name("image") + "/compressed"
+
+
+def camera_info_topic(node: Node, settings: Settings) -> str:
+    """Where the calibration comes from, now: `camera_info` if that is remapped.
+
+    Else beside the images, as image_transport has it, unless only `camera_info` itself is published.
+    """
+    own = node.resolve_topic_name("camera_info")
+    if own != node.resolve_topic_name("camera_info", only_expand=True):
+        return own
+    images = image_topic(node, settings)
+    if settings.image_transport == "compressed":
+        images = images.removesuffix("/compressed")
+    beside = f"{images.rpartition('/')[0]}/camera_info"
+    only_own = beside != own and not node.count_publishers(beside) and node.count_publishers(own) > 0
+    return own if only_own else beside
+
+
+def _check_topics(**topics: str) -> None:
+    """Raises InputError where two inputs would be one topic, which the middleware refuses."""
+    names: dict[str, str] = {}
+    for name, topic in topics.items():
+        if topic and topic in names:
+            raise InputError(
+                f"{names[topic]} and {name} are both '{topic}': remap them to different topics, e.g. "
+                f"--ros-args -r {name}:=<topic>"
+            )
+        names[topic] = name
 
 
 def _offered_qos(node: Node, topic: str, reliability: str) -> QoSProfile:

@@ -43,8 +43,11 @@ class IntrinsicsStore:
     `put` is for the executor, the rest for the worker thread.
     """
 
-    def __init__(self, topic: str) -> None:
-        self._topic = topic
+    def __init__(self, topic: str = "camera_info") -> None:
+        self.topic = topic
+        """Where it comes from, for messages to people."""
+        self.image_topic = ""
+        """Where the images come from that it is for."""
         self._lock = threading.Lock()
         self._messages: deque[CameraInfo] = deque(maxlen=_REMEMBERED)
         self._received_s = 0.0
@@ -85,13 +88,19 @@ class IntrinsicsStore:
                 camera, True, "", f"assuming a field of view of {settings.assume_fov_deg:g} deg: {error}"
             )
         info_frame = message.header.frame_id
-        warning = ""
+        warnings = []
         if header.frame_id and info_frame and info_frame != header.frame_id:
-            warning = (
-                f"{self._topic} has frame_id '{info_frame}', the image '{header.frame_id}'; using the "
+            warnings.append(
+                f"{self.topic} has frame_id '{info_frame}', the image '{header.frame_id}'; using the "
                 "image's: check that they belong to the same camera"
             )
-        return Intrinsics(camera, False, info_frame, warning)
+        distorted = camera.distortion_model != "none"
+        if "image_rect" in self.image_topic and distorted and not settings.image_rectified:
+            warnings.append(
+                f"images of {self.image_topic} seem to be rectified, but {self.topic} has a lens with "
+                "distortion: set image_rectified to true, or remap image to the raw images"
+            )
+        return Intrinsics(camera, False, info_frame, "; ".join(warnings))
 
     def _calibrated(
         self, header: Header, width: int, height: int, settings: Settings, now_s: float
@@ -102,19 +111,19 @@ class IntrinsicsStore:
             age_s = now_s - self._received_s
         if message is None:
             raise CameraError(
-                f"no CameraInfo on {self._topic} yet: start or remap it "
+                f"no CameraInfo on {self.topic} yet: start or remap it "
                 "(--ros-args -r camera_info:=/your/camera_info), or set assume_fov_deg to go on without a "
                 "calibration"
             )
         if 0.0 < settings.camera_info_timeout < age_s:
             raise CameraError(
-                f"the last CameraInfo on {self._topic} is {age_s:.1f} s old, camera_info_timeout is "
+                f"the last CameraInfo on {self.topic} is {age_s:.1f} s old, camera_info_timeout is "
                 f"{settings.camera_info_timeout:g} s: check the camera driver"
             )
         camera = self._converted(message, settings.image_rectified)
         if (camera.width, camera.height) != (width, height):
             raise CameraError(
-                f"the image has {width} x {height} px, but {self._topic} describes {camera.width} x "
+                f"the image has {width} x {height} px, but {self.topic} describes {camera.width} x "
                 f"{camera.height} px (after its roi and binning): publish the CameraInfo of this image "
                 "(image_proc's resize node does both)"
             )
@@ -142,7 +151,7 @@ class IntrinsicsStore:
             try:
                 self._model = key, camera_model_from_info(message, rectified)
             except CameraError as error:
-                self._model = key, CameraError(f"{self._topic}: {error}")
+                self._model = key, CameraError(f"{self.topic}: {error}")
         if isinstance(self._model[1], CameraError):
             raise self._model[1]
         return self._model[1]
