@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS")
 pytest.importorskip("trg_ros.msg", reason="needs the built messages")
 
+import tf2_ros
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from ros_harness import BOXES, CAMERA, FRAME
@@ -81,6 +84,34 @@ def test_tf_can_be_turned_off_and_then_does_not_keep_the_node_awake(rig: Rig) ->
         return any(message.transforms[0].child_frame_id == "robot1/face_0" for message in messages)
 
     assert robot.spin_until(named, sending=True)
+
+
+class OwnListener:
+    """As tf2_ros.TransformListener: the node itself subscribes to /tf."""
+
+    def __init__(self, buffer: Any, node: Any) -> None:
+        self._node, self._subscription = node, node.create_subscription(TFMessage, "/tf", lambda _: None, 1)
+
+    def unregister(self) -> None:
+        self._node.destroy_subscription(self._subscription)
+
+
+def test_listening_to_tf_itself_does_not_keep_the_node_awake(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, stand_in_class in (("Buffer", MagicMock), ("TransformListener", OwnListener)):
+        monkeypatch.setattr(tf2_ros, name, stand_in_class, raising=False)
+    monkeypatch.setattr(tf2_ros, "TransformException", LookupError, raising=False)
+    with Rig(stand_in, "/listening", filtering_frame="odom", smoothing=False) as rig:
+        assert rig.node.outputs is not None
+        tf = rig.node.outputs._broadcaster.pub_tf
+        assert rig.robot.spin_until(lambda: tf.get_subscription_count() == 1)
+        rig.robot.spin(0.6)
+        assert rig.robot.image_subscribers == 0
+        messages = rig.robot.listen("/tf", TFMessage)
+        assert rig.robot.spin_until(lambda: messages, sending=True)
+        rig.robot.ignore("/tf")
+        assert rig.idle()
 
 
 def test_the_mirror_can_be_asked_for_while_the_node_runs(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,9 @@ class Listener:
 
     def unexplained(self) -> int:
         """Images that the node got and that ended in none of its counts; one may be in work."""
-        return self.images("received") - self.images("processed", "dropped", "repeated", "refused", "failed")
+        return self.images("received") - self.images(
+            "processed", "dropped", "repeated", "late", "refused", "failed"
+        )
 
     def known(self) -> int:
         """Images of which the node knows that they were sent, whether they came or not."""

@@ -38,6 +38,28 @@ def test_time_that_jumps_back_starts_afresh(rig: Rig) -> None:
     assert rig.count("resets") == resets + 1
 
 
+@pytest.mark.fault("images out of order", "the late one is left out, tracks stay; two in a row are a jump")
+def test_a_late_image_is_left_out(rig: Rig) -> None:
+    robot, faces = rig.robot, rig.faces()
+    identity = ask(robot, faces).heads[0].id
+    late, resets = rig.count("late"), rig.count("resets")
+
+    def send_late(number: int) -> None:
+        robot.stamp_ns -= 3 * robot.step_ns
+        robot.send()
+        assert robot.spin_until(lambda: rig.count("late") + rig.count("resets") == late + resets + number)
+
+    send_late(1)
+    robot.stamp_ns += 3 * robot.step_ns
+    assert ask(robot, faces).heads[0].id == identity
+    assert (rig.count("late"), rig.count("resets")) == (late + 1, resets)
+    send_late(2)
+    send_late(3)
+    assert (rig.count("late"), rig.count("resets")) == (late + 2, resets + 1)
+    faces.clear()  # of the same stamps
+    assert ask(robot, faces).heads[0].id != identity
+
+
 @pytest.mark.fault("one stamp 10 s ahead", "answered, and so are those that follow; tracks start afresh")
 def test_a_stamp_ten_seconds_ahead_is_no_trap(rig: Rig) -> None:
     robot, faces = rig.robot, rig.faces()

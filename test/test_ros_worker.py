@@ -16,7 +16,14 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from ros_harness import Recorder
 
-from trg_ros.ros.diagnostics import MissingInput, Rates, diagnostic_array, judge
+from trg_ros.ros.diagnostics import (
+    MissingInput,
+    Rates,
+    diagnostic_array,
+    judge,
+    losses,
+    slowness,
+)
 from trg_ros.ros.frame import Frame
 from trg_ros.ros.log import ThrottledLog
 from trg_ros.ros.mailbox import Mailbox
@@ -111,6 +118,23 @@ def test_stopping_the_worker_does_not_wait_for_the_rate() -> None:
     assert time.monotonic() - started < 5.0
 
 
+def test_a_rate_that_rises_is_not_waited_for() -> None:
+    seen: list[int] = []
+    settings = [Settings(max_rate=0.001)]
+    mailbox, recorder = Mailbox[Frame](), Recorder()
+    log = ThrottledLog(recorder)  # type: ignore[arg-type]
+    worker = Worker(
+        mailbox, lambda frame, _: seen.append(frame.message), lambda: settings[0], Statistics(), log
+    )
+    worker.start()
+    mailbox.put(Frame(1))
+    assert wait_until(lambda: seen == [1])
+    settings[0] = Settings()
+    mailbox.put(Frame(2))
+    assert wait_until(lambda: seen == [1, 2])
+    assert worker.stop()
+
+
 def test_a_complaint_is_made_at_once_and_then_every_five_seconds() -> None:
     now, recorder = [100.0], Recorder()
     log = ThrottledLog(recorder, 5.0, clock=lambda: now[0])  # type: ignore[arg-type]
@@ -122,8 +146,11 @@ def test_a_complaint_is_made_at_once_and_then_every_five_seconds() -> None:
     assert texts.count("no image") == 3
     assert texts.count("only when it lasts") == 3
     assert texts[0] == "no image"
+    assert log.recent("image", "never", "late") == ["no image", "only when it lasts"]
     log.settled("late")
+    assert log.recent("image", "late") == ["no image"]
     now[0] += 10.0
+    assert log.recent("image") == []
     log.warn("late", "again", after_s=1.0)
     assert recorder.lines[-1][1] != "again"
 
@@ -144,7 +171,9 @@ def test_statistics_count_and_measure() -> None:
     assert statistics.age_quantile(0.5) == pytest.approx(0.1)
     assert statistics.age_s == pytest.approx(0.196)
     statistics.problem("too dark")
-    assert statistics.last_problem == "too dark"
+    assert (statistics.last_problem, statistics.last_fault) == ("too dark", "")
+    statistics.problem("a bug", fault=True)
+    assert statistics.last_problem == statistics.last_fault == "a bug"
     statistics.processed(0.1, None, 0)
     assert statistics.last_problem == ""
 
@@ -154,13 +183,28 @@ def test_diagnostics_say_what_is_missing_first() -> None:
         MissingInput("image", "no image: do this"),
         MissingInput("camera_info", "no camera_info: do that"),
     ]
-    assert judge(missing, "too dark", True) == (
+    assert judge(missing, "", ["too dark"], True) == (
         DiagnosticStatus.WARN,
         "no image: do this; no camera_info: do that",
     )
-    assert judge([], "too dark", True) == (DiagnosticStatus.WARN, "too dark")
-    assert judge([], "", True) == (DiagnosticStatus.OK, "running")
-    assert judge([], "", False)[1].startswith("idle")
+    assert judge([], "", ["too dark", "too slow"], True) == (DiagnosticStatus.WARN, "too dark; too slow")
+    assert judge([], "a bug", ["a bug", "too slow"], True) == (DiagnosticStatus.ERROR, "a bug")
+    assert judge([], "", [], True) == (DiagnosticStatus.OK, "running")
+    assert judge([], "a bug", ["too dark"], False)[1].startswith("idle")
+
+
+def test_many_images_that_never_come_are_a_warning_with_a_fix() -> None:
+    assert losses(0.0, 0.0, 0.0) == losses(28.0, 1.0, 1.0) == []
+    (lost,) = losses(20.0, 10.0, 0.0)
+    assert "10.0 of 30.0" in lost and "large_images:=true" in lost and "reliable" in lost
+    (overtaken,) = losses(20.0, 0.0, 10.0)
+    assert "10.0 of 30.0" in overtaken and "max_rate" in overtaken
+    assert len(losses(10.0, 10.0, 10.0)) == 2
+
+
+def test_a_slow_network_is_a_warning_with_a_fix() -> None:
+    assert slowness(math.nan) == slowness(0.4) == []
+    assert "0.60 s" in slowness(0.6)[0] and "backend" in slowness(0.6)[0]
 
 
 def test_a_diagnostic_status_carries_its_numbers_in_order() -> None:
@@ -186,7 +230,9 @@ def test_a_stopwatch_sums_laps_by_name() -> None:
     assert stopwatch.total_s == 3.5
 
 
-def test_rates_are_per_second_since_the_last_look() -> None:
-    rates = Rates()
+def test_rates_are_per_second_over_the_last_looks() -> None:
+    rates = Rates(looks=2)
     assert rates.update(10.0, 5, 3) == [0.0, 0.0]
     assert rates.update(12.0, 65, 43) == [30.0, 20.0]
+    assert rates.update(13.0, 65, 43) == [20.0, pytest.approx(40 / 3)]
+    assert rates.update(14.0, 65, 43) == [0.0, 0.0]

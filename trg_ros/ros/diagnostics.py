@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 _SILENCE_S = 2.0
 """An input that hasn't come for that long is missing."""
+
+_MANY = 0.1
+"""More than that part of the images not reaching the node is worth a warning."""
+
+_SLOW_S = 0.5
+"""An image that takes longer (median) is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -89,21 +96,48 @@ def _advice(node: Node, name: str, topic: str, message_type: str) -> str:
     return text
 
 
-@dataclass
 class Rates:
-    """Counts per second between two looks."""
+    """Counts per second, over the last few looks."""
 
-    _last_s: float = math.nan
-    _counts: tuple[int, ...] = ()
+    def __init__(self, looks: int = 5) -> None:
+        self._looks: deque[tuple[float, tuple[int, ...]]] = deque(maxlen=looks + 1)
 
     def update(self, now_s: float, *counts: int) -> list[float]:
-        """For each count its growth per second since the last call; 0 at the first."""
-        elapsed = now_s - self._last_s
-        rates = [0.0] * len(counts)
-        if elapsed > 0.0:
-            rates = [(new - old) / elapsed for new, old in zip(counts, self._counts, strict=True)]
-        self._last_s, self._counts = now_s, counts
-        return rates
+        """For each count its growth per second; 0 at the first look."""
+        self._looks.append((now_s, counts))
+        then_s, old_counts = self._looks[0]
+        if now_s <= then_s:
+            return [0.0] * len(counts)
+        return [(new - old) / (now_s - then_s) for new, old in zip(counts, old_counts, strict=True)]
+
+
+def losses(received: float, lost: float, overtaken: float) -> list[str]:
+    """What to do about images that never reach the node, where those are many; all three per second."""
+    sent, problems = received + lost + overtaken, []
+    if lost > _MANY * sent:
+        problems.append(
+            f"{lost:.1f} of {sent:.1f} images a second are lost on the way: start the camera's node and this "
+            "one with shared memory for large images (launch argument large_images:=true: "
+            "config/fastdds_large_images.xml), let the camera offer reliable QoS, or send smaller images "
+            "(image_transport: compressed)"
+        )
+    if overtaken > _MANY * sent:
+        problems.append(
+            f"{overtaken:.1f} of {sent:.1f} images a second are overtaken by newer ones before the node has "
+            "its turn: the machine is too busy; lower the camera's rate, or set max_rate or threads so that "
+            "the network leaves a core to the node"
+        )
+    return problems
+
+
+def slowness(processing_s: float) -> list[str]:
+    """What to do about a network that is too slow for people who move; seconds an image."""
+    if not processing_s > _SLOW_S:
+        return []
+    return [
+        f"an image takes {processing_s:.2f} s: choose a faster device or backend (trg-headpose benchmark "
+        "compares them), fewer max_faces or mirror: false"
+    ]
 
 
 def gpu_memory_mb(device: str) -> float:
@@ -144,14 +178,20 @@ def timing_array(result: FrameResult, now: RosTime, node: str) -> DiagnosticArra
     return array
 
 
-def judge(missing: list[MissingInput], problem: str, listening: bool) -> tuple[bytes, str]:
-    """(level, message) of an active node."""
+def judge(missing: list[MissingInput], fault: str, problems: list[str], listening: bool) -> tuple[bytes, str]:
+    """(level, message) of an active node.
+
+    :param fault: why the newest image gave nothing, if that is a bug of ours.
+    :param problems: what else somebody could mend, the worst first.
+    """
     if missing:
         return DiagnosticStatus.WARN, "; ".join(item.fix for item in missing)
     if not listening:
         return DiagnosticStatus.OK, "idle: nobody subscribes to an output"
-    if problem:
-        return DiagnosticStatus.WARN, problem
+    if fault:
+        return DiagnosticStatus.ERROR, fault
+    if problems:
+        return DiagnosticStatus.WARN, "; ".join(problems)
     return DiagnosticStatus.OK, "running"
 
 

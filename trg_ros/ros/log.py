@@ -23,27 +23,37 @@ class ThrottledLog:
         self._lock = threading.Lock()
         self._first: dict[str, float] = {}
         self._last: dict[str, float] = {}
+        self._said: dict[str, tuple[float, str]] = {}
 
     def warn(self, key: str, text: str, after_s: float = 0.0) -> None:
         """Log a warning; with `after_s` only once it has been so for that many seconds, not `settled`."""
-        if self._due(key, after_s):
+        if self._due(key, text, after_s):
             self._logger.warning(text)
 
     def error(self, key: str, text: str) -> None:
         """Log an error."""
-        if self._due(key, 0.0):
+        if self._due(key, text, 0.0):
             self._logger.error(text)
+
+    def recent(self, *keys: str) -> list[str]:
+        """What was complained of under these keys in the last `interval_s` seconds and isn't settled."""
+        now = self._clock()
+        with self._lock:
+            said = [self._said[key] for key in keys if key in self._said]
+        return [text for when, text in said if now - when < self._interval_s]
 
     def settled(self, key: str) -> None:
         """What `key` complained about is over."""
         with self._lock:
             self._first.pop(key, None)
+            self._said.pop(key, None)
 
-    def _due(self, key: str, after_s: float) -> bool:
+    def _due(self, key: str, text: str, after_s: float) -> bool:
         now = self._clock()
         with self._lock:
             if now - self._first.setdefault(key, now) < after_s:
                 return False
+            self._said[key] = now, text
             if now - self._last.get(key, -self._interval_s) < self._interval_s:
                 return False
             self._last[key] = now

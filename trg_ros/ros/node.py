@@ -132,7 +132,8 @@ class HeadPoseNode(LifecycleNode):
 
         if self.estimator is None or self.outputs is None:
             raise RuntimeError("activated without being configured")
-        self._running = Active.start(self, self.estimator, self.outputs, self._log, lambda: self.settings)
+        self._running = Active(self, self.estimator, self.outputs, self._log, lambda: self.settings)
+        self._running.start()
         inputs = self._running.inputs
         self.get_logger().info(
             f"waiting for images on {inputs.image_topic}, calibration on {inputs.camera_info_topic}; "

@@ -35,6 +35,10 @@ _GAP_S = 2.0
 """Without images for that long (nobody listened, the camera paused) nothing that was known holds any more."""
 
 
+_LATE_S = 1.0
+"""An image that is older than the one before, but by less, came late; two in a row are a jump in time."""
+
+
 @dataclass
 class Pipeline:
     """Estimates the heads of one image after the other. Not thread safe: one worker calls it."""
@@ -48,6 +52,7 @@ class Pipeline:
     ros_time_s: Callable[[], float]
     smoothing: Smoothing
     _stamp_s: float | None = None
+    _late: bool = False  # the last image was
     _told_ns: int = 0  # what the last poses and transforms were for
     _newest_s: float = -math.inf  # of the steady clock
     _reset_requested: threading.Event = field(default_factory=threading.Event)
@@ -62,7 +67,6 @@ class Pipeline:
         stopwatch.lap("waiting")
         stamp_s = self._accept_stamp(frame)
         if stamp_s is None:
-            self.statistics.count("repeated")
             return
         try:
             result = self._estimate(frame, stamp_s, settings, stopwatch)
@@ -120,7 +124,7 @@ class Pipeline:
         return self.tracker.detections
 
     def _accept_stamp(self, frame: Frame) -> float | None:
-        """The image's time in seconds, None if it was seen already. Going back in time starts afresh."""
+        """The image's time in seconds; None to leave it out: seen already, or late, and counted as such."""
         stamp_ns = nanoseconds(frame.message.header)
         if stamp_ns <= 0:
             self.log.warn(
@@ -130,22 +134,33 @@ class Pipeline:
             )
             return frame.arrived_s
         stamp_s = 1e-9 * stamp_ns
-        if stamp_s == self._stamp_s:
+        step_s = math.inf if self._stamp_s is None else stamp_s - self._stamp_s
+        if step_s == 0.0:
+            self.statistics.count("repeated")
             return None
-        if self._stamp_s is not None and stamp_s < self._stamp_s:
+        self._late = -_LATE_S < step_s < 0.0 and not self._late
+        if self._late:
+            self.statistics.count("late")
             self.log.warn(
-                "jump",
-                f"image time went back by {self._stamp_s - stamp_s:.3f} s (a looped bag?): tracks start "
-                "afresh",
+                "late",
+                f"left out an image that is {-step_s:.3f} s older than the one before: images come in the "
+                "wrong order, or from two cameras on one topic (ros2 topic info --verbose)",
             )
-            self.statistics.count("resets")
-            self.reset()
-            self.smoothing.time_went_back()
-            self._told_ns = 0
-        elif self._stamp_s is not None and stamp_s > self._stamp_s + _GAP_S:
+            return None
+        if step_s < 0.0:
+            self._go_back(-step_s)
+        elif _GAP_S < step_s < math.inf:
             self.tracker.reset()
         self._stamp_s = stamp_s
         return stamp_s
+
+    def _go_back(self, seconds: float) -> None:
+        """Start afresh: nothing that was known holds at an earlier time."""
+        self.log.warn("jump", f"image time went back by {seconds:.3f} s (a looped bag?): tracks start afresh")
+        self.statistics.count("resets")
+        self.reset()
+        self.smoothing.time_went_back()
+        self._told_ns = 0
 
     def _estimate(
         self, frame: Frame, stamp_s: float, settings: Settings, stopwatch: Stopwatch

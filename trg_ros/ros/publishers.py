@@ -31,6 +31,15 @@ from trg_ros.ros.messages import (
 )
 from trg_ros.visualization import draw_heads
 
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, UnsupportedEventTypeError
+
+    _HAS_MATCHED_EVENTS = True
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks, UnsupportedEventTypeError
+
+    _HAS_MATCHED_EVENTS = False
+
 if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.publisher import Publisher
@@ -87,7 +96,8 @@ class _CloudOutput(_TopicOutput):
 
 class _OverlayOutput(_TopicOutput):
     def publish(self, result: FrameResult, settings: Settings) -> None:
-        drawn = draw_heads(result.image_bgr, result.heads, result.camera)
+        length_m = settings.marker_axes_length
+        drawn = draw_heads(result.image_bgr, result.heads, result.camera, axes_length_m=length_m)
         self._publisher.publish(image_message(result.header, drawn))
 
 
@@ -135,7 +145,8 @@ class _TransformsOutput:
         self._node_name = node_name
 
     def wanted(self, settings: Settings) -> bool:
-        return settings.publish_tf and self._broadcaster.pub_tf.get_subscription_count() > 0
+        own = 1 if settings.filtering_frame else 0  # smoothing.FixedFrame listens, too
+        return settings.publish_tf and self._broadcaster.pub_tf.get_subscription_count() > own
 
     def publish(self, result: FrameResult, settings: Settings) -> None:
         latest = result.latest
@@ -203,9 +214,11 @@ class Outputs:
         return HriOutput(self._node, hri_msgs.msg, self._broadcaster, _quiet_events(), self._create)
 
     def _create(self, message_type: Any, topic: str, qos: QoSProfile = _QOS) -> Publisher[Any]:
-        publisher = self._node.create_publisher(
-            message_type, topic, qos, event_callbacks=_matched_event(self._on_matched)
-        )
+        events = _matched_event(self._on_matched)
+        try:
+            publisher = self._node.create_publisher(message_type, topic, qos, event_callbacks=events)
+        except UnsupportedEventTypeError:  # a middleware that doesn't tell; the node polls
+            publisher = self._node.create_publisher(message_type, topic, qos)
         self._publishers.append(publisher)
         return publisher
 
@@ -234,18 +247,12 @@ class Outputs:
         self._publishers.clear()
 
 
-def _matched_event(on_matched: Callable[[], None]) -> Any:
-    try:
-        from rclpy.event_handler import PublisherEventCallbacks
-    except ImportError:  # Humble: no matched events; the node polls
-        return None
+def _matched_event(on_matched: Callable[[], None]) -> PublisherEventCallbacks:
+    if not _HAS_MATCHED_EVENTS:  # the node polls
+        return PublisherEventCallbacks()
     return PublisherEventCallbacks(matched=lambda _status: on_matched())
 
 
-def _quiet_events() -> Any:
+def _quiet_events() -> PublisherEventCallbacks:
     """No callbacks at all: such a publisher may come and go on any thread while the executor spins."""
-    try:
-        from rclpy.event_handler import PublisherEventCallbacks
-    except ImportError:  # Humble
-        from rclpy.qos_event import PublisherEventCallbacks
     return PublisherEventCallbacks(use_default_callbacks=False)

@@ -26,6 +26,7 @@ class Statistics:
     _image_s: float = -math.inf
     _faces: int = 0
     _problem: str = ""
+    _fault: bool = False
 
     def __post_init__(self) -> None:
         self._processing = deque(maxlen=self.window)
@@ -51,16 +52,22 @@ class Statistics:
             self._faces = faces
             self._problem = ""
 
-    def problem(self, text: str) -> None:
-        """Remember why an image gave nothing, until the next one that does."""
+    def problem(self, text: str, fault: bool = False) -> None:
+        """Remember why an image gave nothing, until the next one that does; `fault`: by our own."""
         with self._lock:
-            self._problem = text
+            self._problem, self._fault = text, fault
 
     @property
     def last_problem(self) -> str:
         """Why the newest image gave nothing; empty if it did."""
         with self._lock:
             return self._problem
+
+    @property
+    def last_fault(self) -> str:
+        """`last_problem` where it is ours; else empty."""
+        with self._lock:
+            return self._problem if self._fault else ""
 
     def get(self, name: str) -> int:
         with self._lock:

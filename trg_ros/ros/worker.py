@@ -59,15 +59,19 @@ class Worker:
     def _run(self) -> None:
         while not self._stopping.is_set():
             frame = self._mailbox.take(_PATIENCE_S)
-            settings = self._settings()
-            started_s = time.monotonic()
-            if frame is None:
-                if not self._mailbox.closed:
-                    self._guarded(self._idle)
-                continue
-            self._guarded(partial(self._process, frame, settings))
-            if settings.max_rate > 0.0:
-                self._stopping.wait(started_s + 1.0 / settings.max_rate - time.monotonic())
+            if frame is not None:
+                started_s = time.monotonic()
+                self._guarded(partial(self._process, frame, self._settings()))
+                self._pace(started_s)
+            elif not self._mailbox.closed:
+                self._guarded(self._idle)
+
+    def _pace(self, started_s: float) -> None:
+        """Wait until `max_rate` allows the next frame; it may change meanwhile."""
+        while (rate := self._settings().max_rate) > 0.0:
+            left_s = started_s + 1.0 / rate - time.monotonic()
+            if left_s <= 0.0 or self._stopping.wait(min(left_s, _PATIENCE_S)):
+                return
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """The last resort: whatever goes wrong with one frame, the next one is tried."""
@@ -77,7 +81,6 @@ class Worker:
             if self._stopping.is_set() or not self._ros_is_up():
                 return
             self._statistics.count("failed")
-            self._statistics.problem(f"{type(error).__name__}: {error}")
-            self._log.error(
-                "worker", f"an image could not be processed, please report this:\n{traceback.format_exc()}"
-            )
+            text = f"an image could not be processed, {type(error).__name__}: {error}; please report this"
+            self._statistics.problem(text, fault=True)
+            self._log.error("worker", f"{text}:\n{traceback.format_exc()}")
