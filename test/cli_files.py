@@ -71,6 +71,7 @@ def fill(tmp_path):
     (bad / "hopeless").mkdir()
     (bad / "hopeless" / "1.png").write_bytes(b"not a photo")
     (bad / "empty.jpg").write_bytes(b"")
+    cv2.imwrite(str(bad / "thread.png"), np.zeros((5000, 3, 3), np.uint8))
     (bad / "half.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (bad / "half.png").write_bytes(png[: len(png) // 2])
     (bad / "half.avi").write_bytes(video[: len(video) // 2])

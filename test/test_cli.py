@@ -27,6 +27,29 @@ BAD = {
     "no such webcam": ["run", "99"],
     "an address": ["run", "rtsp://localhost/x"],
     "empty name": ["run", ""],
+    "empty output": ["run", "good/photo.jpg", "--out", ""],
+    "blank output": ["run", "good/photo.jpg", "--out", "  "],
+    "empty option": ["run", "good/photo.jpg", "--camera="],
+    "empty folder of heads": ["render", "--face-model", "model.npz", "--out", ""],
+    "a name that isn't UTF-8": ["run", "good/\udce9.jpg"],
+    "an output that isn't UTF-8": ["run", "good/photo.jpg", "--out", "results/\udce9"],
+    "home of nobody": ["run", "~nobody_of_that_name/photo.jpg"],
+    "webcam of a huge number": ["run", "9" * 30],
+    "no such video device": ["run", "/dev/video99"],
+    "a photo like a thread": ["run", "bad/thread.png"],
+    "a camera file that is a folder": ["run", "good/photo.jpg", "--camera", "good"],
+    "field of view that is infinite": ["run", "good/photo.jpg", "--fov", "inf"],
+    "half a frame": ["run", "good/video.avi", "--max-frames", "0.5"],
+    "no threads": ["run", "good/photo.jpg", "--threads", "0"],
+    "negative seed": ["render", "--face-model", "model.npz", "--out", "results/new", "--seed", "-1"],
+    "no heads": ["render", "--face-model", "model.npz", "--out", "results/new", "-n", "0"],
+    "endless people": ["evaluate", "--dataset", "sequences", "--seconds", "nan"],
+    "every none-th sample": ["evaluate", "--dataset", "biwi", "--every", "0"],
+    "looking at nothing": ["check-data", "biwi", "good", "--look-at", "0"],
+    "no steps": ["ablate", "--data", "synthetic", "--steps", "0"],
+    "images at a negative rate": ["benchmark", "--out", "results/new", "--ros", "-5"],
+    "images at no rate": ["benchmark", "--out", "results/new", "--ros", "nan"],
+    "too many faces": ["benchmark", "--out", "results/new", "--faces", "257"],
     "field of view of 0": ["run", "good/photo.jpg", "--fov", "0"],
     "field of view of 180": ["run", "good/photo.jpg", "--fov", "180"],
     "field of view NaN": ["run", "good/photo.jpg", "--fov", "nan"],
@@ -77,7 +100,8 @@ NEEDING_THE_NETWORK = {
     "unknown detector": ["--detector", "eyes"],
     "yunet without a file": ["--detector", "yunet"],
     "unknown back end": ["--backend", "fastest"],
-    "no threads": ["--threads", "0"],
+    "unknown device": ["--device", "abacus"],
+    "a library that is none": ["--detector", "libfacedetection", "--detector-model", "good/photo.jpg"],
 }
 
 
@@ -111,6 +135,12 @@ def test_help_lists_the_commands_and_does_not_import_torch():
         "print('torch' in sys.modules)"
     )
     assert run_python("-c", check).stdout == "False\n"
+
+
+def test_what_the_weights_are_is_told_without_torch():
+    check = "import sys; from trg_ros import cli; cli.main(['info']); print('torch' in sys.modules)"
+    done = run_python("-c", check)
+    assert done.stdout.endswith("\nFalse\n") and "  parameters: " in done.stdout, done.stderr
 
 
 def test_version_and_module_entry_point():

@@ -97,6 +97,13 @@ def test_photos_that_cannot_be_used_are_left_out_and_named(folder, with_a_head, 
     assert tree("results") == ["heads.jsonl", "overlay", "overlay/1.png"]
 
 
+def test_a_photo_that_no_lens_makes_is_left_out_of_a_folder(folder, with_a_head, capfd):
+    shutil.copy("bad/thread.png", "good/photos")
+    assert cli.main(["run", "good/photos", "--out", "results/new"]) == 1
+    assert "left out: 'thread.png': fx is 5003 px" in capfd.readouterr().err
+    assert len(Path("results/new/heads.jsonl").read_text().splitlines()) == 2
+
+
 def test_folder(folder, with_a_head):
     assert cli.main(["run", "good/photos", "--out", "results", "--fov", "60"]) == 0
     assert tree("results") == ["heads.jsonl", "overlay", "overlay/10.png", "overlay/2.png"]
@@ -169,18 +176,41 @@ def test_what_a_webcam_recorded_is_kept(ending, status, folder, with_a_head, mon
     assert len(Path("results/heads.jsonl").read_text().splitlines()) == 3
 
 
-def test_ctrl_c_in_a_video_leaves_nothing(folder, monkeypatch, capfd):
+@pytest.mark.parametrize("frames", [0, 2])
+def test_ctrl_c_in_a_video_keeps_what_was_done(frames, folder, monkeypatch, capfd):
     class Interrupted(FakeFinder):
         def heads(self, frame, camera):
-            if frame.index == 2:
+            if frame.index == frames:
                 raise KeyboardInterrupt
             return super().heads(frame, camera)
 
     monkeypatch.setattr(run_command, "HeadFinder", Interrupted)
     before = tree(folder)
-    assert cli.main(["run", "good/video.avi", "--out", "results/new", "--fov", "60"]) == 130
-    assert capfd.readouterr().err == "trg-headpose: interrupted\n"
-    assert tree(folder) == before
+    arguments = ["run", "good/video.avi", "--out", "results/new", "--fov", "60"]
+    assert cli.main(arguments) == 130
+    out, err = capfd.readouterr()
+    assert err == "trg-headpose: interrupted\n"
+    if frames == 0:
+        assert out == "" and tree(folder) == before
+        return
+    assert out.startswith("2 frames, 2 heads") and tree("results/new") == ["heads.jsonl", "overlay.mp4"]
+    assert len(list(open_source("results/new/overlay.mp4"))) == 2
+    lines = Path("results/new/heads.jsonl").read_text().splitlines()
+    assert [json.loads(line)["index"] for line in lines] == [0, 1]
+
+
+def test_ctrl_c_does_not_replace_the_results_of_an_earlier_run(folder, with_a_head, monkeypatch):
+    arguments = ["run", "good/video.avi", "--out", "results", "--fov", "60", "--no-overlay"]
+    assert cli.main(arguments) == 0
+    before = Path("results/heads.jsonl").read_bytes()
+
+    def interrupted(self, frame):
+        self.frames += 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_command._Run, "_process_frame", interrupted)
+    assert cli.main(arguments) == 130
+    assert Path("results/heads.jsonl").read_bytes() == before
 
 
 def start_with(finder, *arguments):

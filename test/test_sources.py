@@ -9,6 +9,8 @@ import pytest
 from cli_files import with_exif
 
 from trg_ros.errors import InputError
+from trg_ros.media import sources
+from trg_ros.media.photo import read_photo
 from trg_ros.media.sources import natural_key, open_source
 
 
@@ -229,7 +231,52 @@ def test_bad_inputs_are_named(tmp_path):
         assert "\n" not in message
 
 
-@pytest.mark.parametrize("spec", [-1, 9999, "9999", "", "  ", "rtsp://camera", "a\0b", None, 1.5, True])
+@pytest.mark.parametrize("name", ["caf\udce9.png", "caf\udce9.mp4"])
+def test_a_name_that_is_not_utf_8_is_refused(name, tmp_path, picture):
+    """OpenCV would end the process."""
+    (tmp_path / name).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    with pytest.raises(InputError, match=r"caf\\udce9.* is not UTF-8"):
+        frames_of(tmp_path / name)
+    with pytest.raises(InputError, match="is not UTF-8"):
+        read_photo(tmp_path / name)
+
+
+def test_such_a_photo_is_left_out_of_a_folder(tmp_path, picture):
+    for name in ("a.png", "caf\udce9.png"):
+        (tmp_path / name).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    left_out = []
+    with open_source(tmp_path, on_damaged=left_out.append) as photos:
+        assert [photo.name for photo in photos] == ["a.png"]
+    assert len(left_out) == 1
+
+
+def test_a_webcams_device_and_a_link_to_it(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(sources, "WebcamSource", opened.append)
+    link = tmp_path / "by-id"
+    link.symlink_to("/dev/video7")
+    open_source("/dev/video2")
+    open_source(link)
+    assert opened == [2, 7]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        -1,
+        9999,
+        "9" * 30,
+        "~nobody_of_that_name/a.jpg",
+        "9999",
+        "",
+        "  ",
+        "rtsp://camera",
+        "a\0b",
+        None,
+        1.5,
+        True,
+    ],
+)
 def test_impossible_sources(spec):
     with pytest.raises(InputError):
         frames_of(spec)

@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Idle OpenMP threads that spin make torch several times slower beside other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        args = _parser(arguments).parse_args(arguments)
+        parser = _parser(arguments)
+        _refuse_names_without_sense(parser, arguments)
+        args = parser.parse_args(arguments)
         status = int(import_module(_module(args.command)).main(args))
         if sys.stdout is not None:  # the shell's `>&-`
             sys.stdout.flush()
@@ -111,6 +113,20 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if name == asked_for:
             import_module(_module(name)).add_arguments(command)
     return parser
+
+
+def _refuse_names_without_sense(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """An empty path would be the working folder, and OpenCV crashes over a name that isn't UTF-8."""
+    for before, argument in zip([_PROGRAM, *arguments], arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        if option.startswith("--") and equals:
+            before, argument = option, value
+        if not argument.strip():
+            parser.error(f"nothing is given after '{before}': an empty shell variable?")
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            parser.error(f"{argument!a} is not UTF-8; give the file another name")
 
 
 def _module(command: str) -> str:

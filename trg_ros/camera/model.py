@@ -120,7 +120,10 @@ class CameraModel:
     @classmethod
     def from_fov(cls, fov_deg: float, width: int, height: int) -> CameraModel:
         """An ideal camera from its horizontal field of view in degrees; its axis meets the image centre."""
-        fov = finite("fov_deg", fov_deg)
+        try:
+            fov = float(fov_deg)
+        except (TypeError, ValueError) as error:
+            raise CameraError(f"field of view is {fov_deg!r}: it must be a number of degrees") from error
         if not 0 < fov <= WIDEST_FOV_DEG:
             raise CameraError(
                 f"field of view is {fov:g} degrees: it must be above 0 and at most {WIDEST_FOV_DEG:g}; "

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from trg_ros.errors import InputError
+from trg_ros.arguments import at_least
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", metavar="FOLDER", help="training data, instead of the plan's folder")
     parser.add_argument("--held-out", metavar="FOLDER", help="test data, instead of the plan's folder")
     parser.add_argument("--out", default="ablation", metavar="DIR", help="for ablation.md, .json and .png")
-    parser.add_argument("--steps", type=int, metavar="N", help="train every variant for N steps")
-    parser.add_argument("--seed", type=int, metavar="N", help="of weights, order and augmentation")
+    parser.add_argument("--steps", type=at_least(1), metavar="N", help="train every variant for N steps")
+    parser.add_argument("--seed", type=at_least(0), metavar="N", help="of weights, order and augmentation")
     parser.add_argument(
         "--only", action="append", default=[], metavar="TITLE", help="these variants, and the first (repeat)"
     )
@@ -25,8 +25,6 @@ def main(args: argparse.Namespace) -> int:
     from trg_ros.training.ablation import PLANS, load_plan, run_plan, table, with_folders
     from trg_ros.training.trainer import choose_device
 
-    if args.steps is not None and args.steps < 1:
-        raise InputError(f"--steps {args.steps}: it must be at least 1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     path = args.plan or PLANS / f"{args.data}.yaml"
     plan = with_folders(load_plan(path, args.steps, args.seed, args.only), args.train, args.held_out)

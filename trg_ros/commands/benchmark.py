@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from trg_ros.arguments import at_least, positive
 from trg_ros.benchmark.machine import describe_machine, load
 from trg_ros.errors import DetectorError, DeviceError, InputError
 
 _FACES = [0, 1, 2, 4, 10, 32]
+_MOST_FACES = 256
 _FACES_GPU = [0, 1, 2, 4, 8, 16, 32]  # with each of its graphs
 
 
@@ -27,11 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="cpu", help="where the network runs (%(default)s; backend cuda: on a GPU)"
     )
-    parser.add_argument("--threads", type=int, default=1, help="of the network (%(default)s)")
+    parser.add_argument("--threads", type=at_least(1), default=1, help="of the network (%(default)s)")
     parser.add_argument("--one-core", action="store_true", help="keep everything but ROS on one core")
-    parser.add_argument("--faces", nargs="+", type=int, metavar="N", help="numbers of faces")
+    parser.add_argument("--faces", nargs="+", type=at_least(0), metavar="N", help="numbers of faces")
     parser.add_argument("--sizes", nargs="+", choices=["VGA", "1080p"], default=["VGA", "1080p"])
-    parser.add_argument("--rounds", type=int, default=10, help="turns of five calls each (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=at_least(1), default=10, help="turns of five calls each (%(default)s)"
+    )
     parser.add_argument(
         "--peer",
         action="append",
@@ -52,10 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out", metavar="DIR", help="rendered heads on which --architectures measures errors"
     )
     parser.add_argument(
-        "--held-out-heads", type=int, default=2000, metavar="N", help="how many of them (%(default)s)"
+        "--held-out-heads", type=at_least(1), default=2000, metavar="N", help="how many of them (%(default)s)"
     )
-    parser.add_argument("--ros", nargs="*", type=float, metavar="HZ", help="through ROS, at these rates")
-    parser.add_argument("--ros-seconds", type=float, default=10.0, help="for each rate (%(default)s)")
+    parser.add_argument("--ros", nargs="*", type=positive, metavar="HZ", help="through ROS, at these rates")
+    parser.add_argument("--ros-seconds", type=positive, default=10.0, help="for each rate (%(default)s)")
     parser.add_argument("--label", help="what to call this machine (default: the CPU's name)")
 
 
@@ -78,12 +82,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.rounds < 1 or args.ros_seconds <= 0:
-        raise InputError("--rounds and --ros-seconds must be above 0")
-    if args.held_out_heads < 1:
-        raise InputError(f"--held-out-heads {args.held_out_heads}: it must be above 0")
-    if args.faces and (min(args.faces) < 0 or max(args.faces) > 256):
-        raise InputError(f"--faces {' '.join(map(str, args.faces))}: they must be between 0 and 256")
+    if args.faces and max(args.faces) > _MOST_FACES:
+        raise InputError(f"--faces {max(args.faces)}: it must be at most {_MOST_FACES}")
     for peer in args.peer:
         if "=" not in peer:
             raise InputError(
@@ -177,7 +177,7 @@ def _estimators(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
         try:
             estimator = HeadPoseEstimator.load(checkpoint, device, backend, threads=args.threads)
         except DeviceError as error:
-            if args.backends:
+            if args.backends or backend == "torch":  # which runs wherever the device is
                 raise
             _tell(f"without {backend}: {error}")
             continue

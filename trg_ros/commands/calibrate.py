@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from trg_ros.arguments import at_least
 from trg_ros.errors import InputError
 
 
@@ -16,13 +17,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out", metavar="FOLDER", help="rendered heads of another seed (default: CONFIG's validation)"
     )
     parser.add_argument(
-        "-n", type=int, default=20000, metavar="N", help="training crops to learn from (default 20000)"
+        "-n",
+        type=at_least(1),
+        default=20000,
+        metavar="N",
+        help="training crops to learn from (default 20000)",
     )
     parser.add_argument(
-        "--held-out-samples", type=int, default=5000, metavar="N", help="half scale, half measure (5000)"
+        "--held-out-samples",
+        type=at_least(1),
+        default=5000,
+        metavar="N",
+        help="half scale, half measure (5000)",
     )
     parser.add_argument("--out", metavar="FILE", help="where to write it (default: CHECKPOINT itself)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the network (default 1)")
+    parser.add_argument(
+        "--threads", type=at_least(1), default=1, help="CPU threads of the network (default 1)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from trg_ros.arguments import at_least
 from trg_ros.datasets.biwi import BIWI, BOX_TABLE, MESH_BOXES
 from trg_ros.datasets.boxes import detect_boxes, write_boxes
 from trg_ros.datasets.check import Findings, check_dataset, contact_sheet
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset_arguments(parser)
     reading = parser.add_mutually_exclusive_group()
     reading.add_argument(
-        "--look-at", type=int, default=500, metavar="N", help="read N samples (default: 500)"
+        "--look-at", type=at_least(1), default=500, metavar="N", help="read N samples (default: 500)"
     )
     reading.add_argument("--all", action="store_true", help="read every sample")
     parser.add_argument(
@@ -40,8 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """0 if the data set is complete, 1 if something is missing or broken."""
-    if args.look_at < 1:
-        raise InputError(f"--look-at {args.look_at}: it must be at least 1")
     try:
         if args.detect_boxes:
             _write_detected_boxes(args)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trg_ros.arguments import at_least, positive
 from trg_ros.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the data set; rendered heads are made there from --face-model when there are none",
     )
     parser.add_argument("--face-model", metavar="FILE", help="packed ICT-FaceKit model, to render the set")
-    parser.add_argument("-n", type=int, default=5000, metavar="N", help="number of heads (default 5000)")
+    parser.add_argument(
+        "-n", type=at_least(1), default=5000, metavar="N", help="number of heads (default 5000)"
+    )
     parser.add_argument(
         "--condition",
         choices=["hard", "settled", "tracked", "clean"],
@@ -35,17 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="hard: pixel effects and sloppy boxes; settled: pixel effects, and boxes and virtual cameras as "
         "second looks have them; tracked: as trackers have them; clean: neither",
     )
-    parser.add_argument("--size", type=int, metavar="PX", help="input size (default: the checkpoint's)")
+    parser.add_argument(
+        "--size", type=at_least(32), metavar="PX", help="input size (default: the checkpoint's)"
+    )
     sequences = parser.add_argument_group("sequences (with --face-model)")
-    sequences.add_argument("--people", type=int, default=3, metavar="N", help="how many (default 3)")
-    sequences.add_argument("--seconds", type=float, default=120.0, metavar="S", help="how long (default 120)")
-    sequences.add_argument("--seed", type=int, default=0, help="who they are and where they go")
+    sequences.add_argument("--people", type=at_least(1), default=3, metavar="N", help="how many (default 3)")
+    sequences.add_argument(
+        "--seconds", type=positive, default=120.0, metavar="S", help="how long (default 120)"
+    )
+    sequences.add_argument("--seed", type=at_least(0), default=0, help="who they are and where they go")
     protocol = parser.add_argument_group("the paper's protocol (synthetic: with --out)")
     protocol.add_argument("--out", metavar="DIR", help="write report.json, report.md, plots and worst cases")
     protocol.add_argument(
         "--pose-source", choices=["trg", "pnp"], default="trg", help="pnp: the baseline, landmarks then PnP"
     )
-    protocol.add_argument("--every", type=int, default=1, metavar="K", help="only every K-th sample")
+    protocol.add_argument("--every", type=at_least(1), default=1, metavar="K", help="only every K-th sample")
     protocol.add_argument("--device", default="auto", help='"auto", "cpu" or "cuda:N"')
     protocol.add_argument("--split", choices=["train", "test"], default="test", help="of ARKitFace")
     protocol.add_argument(
@@ -86,8 +93,6 @@ def _run_sequences(args: argparse.Namespace) -> int:
 
     if args.face_model is None:
         raise InputError("--face-model FILE is missing: the packed ICT-FaceKit model, to render people")
-    if args.people < 1 or args.seconds <= 0:
-        raise InputError(f"--people {args.people} --seconds {args.seconds:g}: both must be positive")
     crowd = RenderedCrowd.load(args.face_model, args.people, args.seed)
     tracker = HeadTracker(HeadPoseEstimator.load(args.checkpoint, device=args.device))
     account = follow(tracker, crowd, args.seconds, progress=tqdm)
@@ -125,8 +130,6 @@ def _run_protocol(args: argparse.Namespace, path: Path, checkpoint: "Checkpoint"
     from trg_ros.evaluation.protocol import NetworkPredictor, evaluate_dataset
     from trg_ros.evaluation.report import markdown_table, write_report
 
-    if args.every < 1:
-        raise InputError(f"--every {args.every}: it must be at least 1")
     predict = NetworkPredictor(checkpoint, args.device, args.pose_source)
     dataset: HeadDataset
     if args.dataset == "synthetic":

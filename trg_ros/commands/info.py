@@ -5,7 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trg_ros.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+
+_LEARNED = (".weight", ".bias")
+"""Tensors that training changes; the others are statistics and the initial state."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +44,12 @@ def main(args: argparse.Namespace) -> int:
 def describe(path: Path, checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     """The checkpoint in words and numbers, as plain JSON types."""
     topology = checkpoint.topology
-    parameters = checkpoint.build_model().parameters()
+    learned = (value for name, value in checkpoint.weights.items() if name.endswith(_LEARNED))
     return {
         "file": {
             "path": str(path),
             "megabytes": round(path.stat().st_size / 1e6, 2),
-            "parameters": sum(parameter.numel() for parameter in parameters),
+            "parameters": sum(np.size(value) for value in learned),
         },
         "information": checkpoint.info.to_dict(),
         "network": checkpoint.config.to_dict(),

@@ -3,22 +3,26 @@
 import argparse
 from pathlib import Path
 
+from trg_ros.arguments import at_least
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--face-model", required=True, metavar="FILE", help="packed ICT-FaceKit model (.npz)")
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder of the data set; existing shards are kept"
     )
-    parser.add_argument("-n", type=int, default=1000, metavar="N", help="number of heads (default 1000)")
-    parser.add_argument("--seed", type=int, default=1, help="of the whole set (default 1)")
     parser.add_argument(
-        "--first", type=int, default=0, metavar="I", help="number of the first head (default 0)"
+        "-n", type=at_least(1), default=1000, metavar="N", help="number of heads (default 1000)"
+    )
+    parser.add_argument("--seed", type=at_least(0), default=1, help="of the whole set (default 1)")
+    parser.add_argument(
+        "--first", type=at_least(0), default=0, metavar="I", help="number of the first head (default 0)"
     )
     parser.add_argument(
         "--device", default="cpu", help="what paints: cpu, cuda, cuda:N or auto (%(default)s)"
     )
     parser.add_argument(
-        "--processes", type=int, default=1, metavar="P", help="processes that render (default 1)"
+        "--processes", type=at_least(1), default=1, metavar="P", help="processes that render (default 1)"
     )
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trg_ros.arguments import at_least
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
 from trg_ros.media.frames import Frame, Source
@@ -28,7 +29,7 @@ _MAX_FACES = 64
 _INCOMPLETE = 1
 
 _DETAILS = """\
-Written into the output folder, complete or not at all:
+Written into the output folder, once all is done:
   heads.jsonl     one line per frame; camera frame: x right, y down, z forward; metres and degrees
   overlay.*       the photo, the video (overlay.mp4), or a folder overlay/ of photos, with everything drawn in
 The pose is REP 155's: origin at the bridge of the nose, x out of the face, y to the person's left, z up.
@@ -40,14 +41,17 @@ are only as good as that. Every line tells in "intrinsics_from": calibration, fo
 A photo without a face is an error; in a folder or a video such a frame gets a line without heads. Photos of a
 folder that can't be used are left out and named at the end.
 Exit status: 0; 1 if photos of a folder were left out; 2 for anything wrong with the input, and then nothing
-is written; 130 after Ctrl-C. A webcam is ended by Ctrl-C, with 0.
+is written; 130 after Ctrl-C, and what was done until then is kept, unless results of an earlier run are
+there. A webcam is ended by Ctrl-C, with 0.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `trg-headpose run`."""
     parser.epilog = _DETAILS
-    parser.add_argument("input", metavar="INPUT", help="photo, folder of photos, video, or webcam index (0)")
+    parser.add_argument(
+        "input", metavar="INPUT", help="photo, folder of photos, video, or webcam (0, /dev/video0)"
+    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument(
         "--out", metavar="DIR", type=Path, help="output folder (default: <INPUT's name>_headpose)"
@@ -59,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     intrinsics.add_argument("--fov", metavar="DEG", type=float, help="horizontal field of view in degrees")
     intrinsics.add_argument("--camera", metavar="FILE.yaml", help="calibration in ROS's camera_info format")
     _add_network_arguments(parser)
-    parser.add_argument("--max-frames", metavar="N", type=int, help="stop after N frames")
+    parser.add_argument("--max-frames", metavar="N", type=at_least(1), help="stop after N frames")
     parser.add_argument("--no-overlay", action="store_true", help="write heads.jsonl only")
 
 
@@ -73,7 +77,10 @@ def _add_network_arguments(parser: argparse.ArgumentParser) -> None:
         help="what runs it: auto, torch, openvino, openvino-int8, openvino-bf16 or cuda (default: auto)",
     )
     parser.add_argument(
-        "--threads", metavar="N", type=int, help="CPU threads of the network (default: the back end's choice)"
+        "--threads",
+        metavar="N",
+        type=at_least(1),
+        help="CPU threads of the network (default: the back end's choice)",
     )
     parser.add_argument(
         "--pose-source",
@@ -84,11 +91,15 @@ def _add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector", default="auto", help="auto, libfacedetection, trg, yunet (default: auto)"
     )
-    parser.add_argument("--detector-model", metavar="FILE", help="YuNet's ONNX file")
+    parser.add_argument(
+        "--detector-model",
+        metavar="FILE",
+        help="yunet: its ONNX file; libfacedetection: the library; trg: its weights",
+    )
     parser.add_argument(
         "--detection-size",
         metavar="PX",
-        type=int,
+        type=at_least(32),
         help=f"detect faces on the image reduced to this longer side; larger finds smaller faces "
         f"(default: {_PHOTO_DETECTION_SIZE} for photos, {_VIDEO_DETECTION_SIZE} for videos)",
     )
@@ -96,10 +107,6 @@ def _add_network_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the command. Cheap checks come first, the network is loaded last."""
-    if args.max_frames is not None and args.max_frames < 1:
-        raise InputError(f"--max-frames is {args.max_frames}; it has to be at least 1")
-    if args.detection_size is not None and args.detection_size < 32:
-        raise InputError(f"--detection-size is {args.detection_size}; it has to be at least 32 pixels")
     intrinsics = Intrinsics(args.fov, args.camera)
     left_out: list[InputError] = []
     with (
@@ -111,15 +118,22 @@ def main(args: argparse.Namespace) -> int:
         try:
             run.process(args.max_frames)
         except (InputError, KeyboardInterrupt) as error:
-            # What a webcam has recorded is complete up to here, and can't be recorded again.
-            if source.kind != "webcam" or run.frames == 0:
+            if run.frames == 0 or not _is_kept(error, source, results):
                 raise
             run.finish()
-            if isinstance(error, InputError):
+            if source.kind != "webcam" or isinstance(error, InputError):
                 raise
         else:
             run.finish()
     return _INCOMPLETE if left_out else 0
+
+
+def _is_kept(end: InputError | KeyboardInterrupt, source: Source, results: Results) -> bool:
+    """Whether what was done until an early end is kept. A webcam's recording can't be made again; half of a
+    video may not take the place of an earlier run's results."""
+    return source.kind == "webcam" or (
+        isinstance(end, KeyboardInterrupt) and not results.replace_earlier_ones
+    )
 
 
 def _results(args: argparse.Namespace, source: Source) -> Results:
@@ -139,9 +153,8 @@ class HeadFinder:
 
         self._is_video, self._is_live = source.kind in ("video", "webcam"), source.kind == "webcam"
         default_size = _VIDEO_DETECTION_SIZE if self._is_video else _PHOTO_DETECTION_SIZE
-        detector = make_detector(
-            args.detector, path=args.detector_model, max_side=args.detection_size or default_size
-        )
+        file = {"library" if args.detector == "libfacedetection" else "path": args.detector_model}
+        detector = make_detector(args.detector, **file, max_side=args.detection_size or default_size)
         self._estimator = HeadPoseEstimator.load(
             args.checkpoint,
             device=args.device,

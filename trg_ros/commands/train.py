@@ -6,12 +6,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from trg_ros.arguments import at_least
 from trg_ros.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG.yaml", help="see config/train/ and docs/training.md")
-    parser.add_argument("--until", type=int, metavar="STEP", help="stop at this step (resumable)")
+    parser.add_argument("--until", type=at_least(1), metavar="STEP", help="stop at this step (resumable)")
     parser.add_argument(
         "--package", metavar="FILE", help="only write the averaged weights so far as a checkpoint"
     )

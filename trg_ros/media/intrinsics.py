@@ -8,7 +8,7 @@ import numpy as np
 
 from trg_ros.camera import CameraModel
 from trg_ros.camera.calibration import load_camera_yaml
-from trg_ros.errors import InputError
+from trg_ros.errors import CameraError, InputError
 from trg_ros.media.sources import Frame
 
 
@@ -42,12 +42,15 @@ class Intrinsics:
     def of(self, frame: Frame) -> CameraModel:
         """The camera of a frame.
 
-        :raises InputError: if the calibration is for images of another size.
+        :raises InputError: if the calibration is for images of another size, or no lens makes such an image.
         """
         height, width = frame.image_bgr.shape[:2]
         key = (width, height, frame.focal_length_px)
         if key not in self._cameras:
-            self._cameras[key] = self._camera(frame, width, height)
+            try:
+                self._cameras[key] = self._camera(frame, width, height)
+            except CameraError as error:
+                raise InputError(f"'{frame.name}': {error}") from error
             self._first.setdefault(self.origin(frame), (frame.name, self._cameras[key]))
         return self._cameras[key]
 

@@ -46,11 +46,27 @@ def looks_like_photo(path: Path) -> bool:
     return path.suffix.lower() != ".gif" and bool(cv2.haveImageReader(str(path)))
 
 
+def checked_path(path: str | Path) -> Path:
+    """The path with ``~`` for the home folder written out.
+
+    :raises InputError: for the home of a user who isn't there, or a name that isn't UTF-8: OpenCV ends the
+        whole process over it.
+    """
+    try:
+        str(path).encode()
+        return Path(path).expanduser()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the name {str(path)!a} is not UTF-8; give the file another one") from error
+    except RuntimeError as error:
+        raise InputError(f"'{path}': no such user, or one without a home folder") from error
+
+
 def check_photo_signature(path: Path) -> None:
     """Looks at the file's first bytes only.
 
     :raises InputError: if they are not those of an image that can be decoded.
     """
+    checked_path(path)
     try:
         if path.stat().st_size == 0:
             raise InputError(f"'{path}' is empty (0 bytes)")
@@ -76,11 +92,11 @@ def load_photo(path: str | Path) -> Photo:
     """Reads a photo file.
 
     16-bit images lose the power of two that makes their largest value fit 8 bits: cameras store 10,
-    12 or 14 bits in 16.
+    12 or 14 bits in 16. Of an animated WebP or PNG it is the first picture.
 
     :raises InputError: for a file that can't be read, isn't an image, or is damaged or truncated.
     """
-    path = Path(path).expanduser()
+    path = checked_path(path)
     check_photo_signature(path)
     try:
         data = path.read_bytes()

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
 from trg_ros.media.frames import Frame
+from trg_ros.media.photo import checked_path
 from trg_ros.media.videos import quiet_opencv
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ class OutputFolder:
 
     def __init__(self, path: Path) -> None:
         """:raises InputError: if no folder can be at this path."""
-        self.path = path
+        self.path = checked_path(path)
         self._ancestor = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        checked_path(self._ancestor)
         if not self._ancestor.is_dir():
             raise InputError(f"the output '{path}' can't be a folder: '{self._ancestor}' is a file")
         if not os.access(self._ancestor, os.W_OK | os.X_OK):

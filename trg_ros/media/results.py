@@ -30,6 +30,8 @@ class Results(ABC):
 
     place: str
     """Where the results are, for people."""
+    replace_earlier_ones: bool = False
+    """Whether `commit` overwrites those of an earlier run."""
 
     @abstractmethod
     def add(
@@ -79,6 +81,7 @@ class ResultFolder(Results):
         self._fps = source.fps or 30.0
         self._files = ExitStack()
         self._output = OutputFolder(path)
+        self.replace_earlier_ones = (self._output.path / "heads.jsonl").exists()
         written = {"photo": self._photo_overlay, "folder": "overlay", "video": "overlay.mp4"}
         if source.kind in written and (path / written[source.kind]).resolve() == given.resolve():
             raise InputError(f"--out '{path}' would overwrite '{given}'; give another folder")

@@ -6,15 +6,24 @@ raises `InputError` with the file's name.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from trg_ros.errors import InputError
 from trg_ros.media.frames import Frame, Source
-from trg_ros.media.photo import PHOTO_SUFFIXES, Photo, check_photo_signature, load_photo, looks_like_photo
+from trg_ros.media.photo import (
+    PHOTO_SUFFIXES,
+    Photo,
+    check_photo_signature,
+    checked_path,
+    load_photo,
+    looks_like_photo,
+)
 from trg_ros.media.videos import VideoSource, WebcamSource
 
+_VIDEO_DEVICE = re.compile(r"/dev/video(\d+)")
 _STREAM = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -23,7 +32,8 @@ def open_source(
 ) -> Source:
     """Opens a photo, a folder of photos, a video or a webcam.
 
-    :param spec: a path, or a webcam's index (0, "0"; a file of that name wins).
+    :param spec: a path, or a webcam's index (0, "0"; a file of that name wins) or device (/dev/video0, or a
+        link to it).
     :param loop: begin again at the end, for ever. A webcam has no end.
     :param on_damaged: is told of each photo of a folder that can't be read, which is then left out; None:
         that is an error.
@@ -38,7 +48,10 @@ def open_source(
         raise InputError("the source is an empty or impossible name; give a path or a webcam's index")
     if _STREAM.match(text):
         raise InputError(f"'{text}' is an address; give a photo, a folder, a video file or a webcam's index")
-    path = Path(text).expanduser()
+    path = checked_path(text)
+    device = _VIDEO_DEVICE.fullmatch(os.path.realpath(path))
+    if device is not None:
+        return WebcamSource(int(device[1]))
     try:
         if path.is_dir():
             return FolderSource(path, loop, on_damaged)

@@ -18,6 +18,7 @@ from trg_ros.media.frames import Frame, Source
 
 _LARGEST_PLAUSIBLE_FPS = 1000.0
 _FALLBACK_FPS = 30.0
+_LAST_DEVICE = 255
 
 
 class VideoSource(Source):
@@ -111,8 +112,8 @@ class WebcamSource(Source):
 
     def __init__(self, device: int) -> None:
         """:raises InputError: if there is no such camera, or another program holds it."""
-        if device < 0:
-            raise InputError(f"webcam index {device} is negative; the first camera is 0")
+        if not 0 <= device <= _LAST_DEVICE:
+            raise InputError(f"webcam index {device} is none; the first camera is 0")
         self.name = f"webcam {device}"
         with quiet_opencv():
             self._capture = cv2.VideoCapture(device)
