@@ -143,7 +143,7 @@ def test_every_sample_is_where_the_camera_model_says(name, side):
 
 
 def test_release_convention_corner_to_corner():
-    """Pixel 0 is the box's left edge and pixel S - 1 its right edge (TRG.md, Inputs: Crop)."""
+    """Pixel 0 is the box's left edge and pixel S - 1 its right edge (the paper's release)."""
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
     windows = CropWindows.from_boxes(CAMERAS["none"], [[100, 50, 291, 241]])
     crops = cut_crops(image, CAMERAS["none"], windows, 192)

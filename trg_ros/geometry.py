@@ -67,7 +67,7 @@ def _cross(a: Array, b: Array) -> Array:
 
 
 def rotation_from_6d(rotation_6d: Array) -> Array:
-    """Rotation matrices from the continuous 6D representation (TRG.md, Network, 6).
+    """Rotation matrices from the continuous 6D representation (Zhou et al., CVPR 2019).
 
     The six numbers are a 3x2 matrix in row-major order; its columns are orthonormalised by Gram-Schmidt
     and become the first two columns, their cross product the third.

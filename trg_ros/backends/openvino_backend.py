@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
 import sys
 import threading
@@ -27,9 +26,8 @@ import trg_ros.model
 from trg_ros.backends.model_cache import ModelCache
 from trg_ros.backends.protocol import Decoder, NetworkResult, joined
 from trg_ros.checkpoint import Checkpoint
+from trg_ros.checkpoint_file import digest
 from trg_ros.errors import DeviceError
-
-logger = logging.getLogger(__name__)
 
 #: What to compute in for each precision: a network's parts, one after the other.
 PRECISIONS = {
@@ -253,16 +251,12 @@ def _save(models: dict[str, Any], folder: Path) -> None:
 
 def _key(checkpoint: Checkpoint, parts: list[str], integers: bool, openvino_version: str) -> str:
     """Changes with everything that the converted network depends on."""
-    digest = hashlib.sha256()
     peaks = checkpoint.activation_peaks if integers else None
-    settings = [openvino_version, checkpoint.config.to_dict(), parts, peaks]
-    digest.update(json.dumps(settings, sort_keys=True).encode())
-    conversion = Path(__file__).with_name("openvino_conversion.py")
-    for source in sorted([*Path(trg_ros.model.__file__).parent.glob("*.py"), conversion]):
-        digest.update(source.read_bytes())
     topology = checkpoint.topology
     tensors = {**checkpoint.weights, "sampled": topology.sampled, "landmarks68": topology.landmarks68}
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {value.shape} ".encode())
-        digest.update(np.ascontiguousarray(value).data)
-    return f"openvino-{digest.hexdigest()[:32]}"
+    settings = [openvino_version, checkpoint.config.to_dict(), parts, peaks, digest(tensors)]
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    conversion = Path(__file__).with_name("openvino_conversion.py")
+    for source in sorted([*Path(trg_ros.model.__file__).parent.glob("*.py"), conversion]):
+        key.update(source.read_bytes())
+    return f"openvino-{key.hexdigest()[:32]}"

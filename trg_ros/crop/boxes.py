@@ -1,4 +1,4 @@
-"""TRG's boxes: squares around the middle of the 68 landmarks' extent, 1.5 times as large (TRG.md, "Inputs").
+"""TRG's boxes: squares around the middle of the 68 landmarks' extent, 1.5 times as large, as in the release.
 
 They lie in an image, in pixels, or on a normalised image plane.
 """

@@ -33,7 +33,7 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class Recipe:
-    """TRG.md's augmentation.
+    """The augmentation of the paper and its release.
 
     center_jitter, size_jitter  of the box: parts of the 68 landmarks' larger extent, and of the box's side.
     colour                      largest change of brightness, contrast, saturation (factors) and hue (turns).

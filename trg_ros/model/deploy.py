@@ -6,26 +6,28 @@ multiplied out where that leaves fewer numbers. It can be traced, and exported w
 (dynamo), for any number of faces.
 """
 
-import copy
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trg_ros.model.backbone import HeatmapHead, upsample
-from trg_ros.model.config import IMAGE_MEAN, IMAGE_STD, TRGConfig
+from trg_ros.model.config import IMAGE_MEAN, IMAGE_STD, POSE_SIZE
 from trg_ros.model.deployed_points import deployed_points, levels_looked_at, looking_iterations
+from trg_ros.model.folding import (
+    POSE_ORDER,
+    folded,
+    folded_heads,
+    folded_landmarks,
+    folded_regressor,
+)
 from trg_ros.model.network import TRG, project_to_crop
 from trg_ros.model.pose import pose_in_camera
-from trg_ros.model.regressor import POSE_SIZE, Regressor
+from trg_ros.model.regressor import Regressor
 
-Module = TypeVar("Module", bound=nn.Module)
-_POSE_ORDER = [0, 2, 4, 1, 3, 5, 6, 7, 8]  # of the pose in the state: the rotation's columns, s, tx, ty
-_TURNS = [[1, 2, 0, 2, 0, 1], [2, 0, 1, 1, 2, 0]]  # factors of a cross product
-Affine = tuple[Tensor, Tensor]  # weight (outputs, inputs) and bias (outputs,), float64 while they are folded
+_TURNS = [[1, 2, 0, 2, 0, 1], [2, 0, 1, 1, 2, 0]]  # axes of the factors of a cross product
 
 
 class DeployedOutput(NamedTuple):
@@ -42,12 +44,11 @@ class DeployedOutput(NamedTuple):
 
 
 class DeployedTRG(nn.Module):
-    """A `TRG` for inference in float32, in two parts: `features` with nearly all the work, and `refinement`.
+    """A `TRG` for inference in float32, in three parts: `features` does nearly all the work, `refinement`
+    computes the pose and few landmarks, and `landmarks` makes all of them of the code that it leaves behind,
+    when somebody asks.
 
     :param model: the trained network; it is left as it is.
-    The refinement computes only the landmarks that TRG itself samples and the 68; `landmarks` makes all of
-    them of what it leaves behind, when somebody asks.
-
     :param dense: `forward` gives all landmarks; otherwise only those that TRG itself samples and the 68,
         which costs less and changes neither them nor the pose.
     """
@@ -89,9 +90,9 @@ class DeployedFeatures(nn.Module):
         config = model.config
         self.levels = levels_looked_at(model)
         self.heatmap_level = config.heatmap_level % len(config.deconv_widths)
-        self.backbone = _folded(model.backbone)
+        self.backbone = folded(model.backbone)
         needed = 1 + max([*self.levels, self.heatmap_level])
-        self.upsamplers = nn.ModuleList(map(_folded, list(model.upsamplers)[:needed]))
+        self.upsamplers = nn.ModuleList(map(folded, list(model.upsamplers)[:needed]))
         self.heatmap_head = SoftArgmax(model.heatmap_head)
         stem = self.backbone.stem.conv
         stem.weight = nn.Parameter(stem.weight / (255 * torch.tensor(IMAGE_STD)[:, None, None]))
@@ -109,7 +110,7 @@ class SoftArgmax(nn.Module):
 
     def __init__(self, head: HeatmapHead):
         super().__init__()
-        self.conv = _folded(head.conv)
+        self.conv = folded(head.conv)
 
     def forward(self, features: Tensor) -> Tensor:
         height, width = features.shape[-2:]
@@ -144,7 +145,7 @@ class DeployedRefinement(nn.Module):
         self.config = config
         self.num_fed_back = 3 * len(sampled) + POSE_SIZE
         order = np.concatenate([np.setdiff1d(landmark_indices, sampled), sampled])
-        state = torch.cat([model.initial_landmarks[order].flatten(), model.initial_pose[_POSE_ORDER]])
+        state = torch.cat([model.initial_landmarks[order].flatten(), model.initial_pose[POSE_ORDER]])
         looking = looking_iterations(model)
         self.looks = [iteration in looking for iteration in range(config.iterations)]
         levels = levels_looked_at(model)
@@ -152,10 +153,10 @@ class DeployedRefinement(nn.Module):
         self.point_features = nn.ModuleList(deployed_points(model, looking))
         regressors = [cast(Regressor, regressor) for regressor in model.regressors]
         self.regressors = nn.ModuleList(
-            _fold_regressor(config, regressor, None if iteration else state, looks)
+            folded_regressor(config, regressor, None if iteration else state, looks)
             for iteration, (regressor, looks) in enumerate(zip(regressors, self.looks, strict=True))
         )
-        self.heads = nn.ModuleList(_fold_heads(config, regressor, order) for regressor in regressors)
+        self.heads = nn.ModuleList(folded_heads(config, regressor, order) for regressor in regressors)
         self.register_buffer("grid", model.grid.clone())
         self.register_buffer("initial_state", state[None])
         self.register_buffer("box_unit", torch.tensor([4.0, 4.0, 1.0])[: config.box_feature_size])
@@ -201,29 +202,11 @@ class DeployedLandmarks(nn.Module):
 
     def __init__(self, model: TRG):
         super().__init__()
-        rows = 3 * model.config.num_landmarks
         regressors = [cast(Regressor, regressor) for regressor in model.regressors]
-        heads = [_landmark_head(model.config, regressor) for regressor in regressors]
-        weight = model.config.landmark_scale * torch.cat([weight for weight, _ in heads], dim=1)
-        bias = model.config.landmark_scale * torch.stack([bias for _, bias in heads]).sum(0)
-        self.layer = _linear((weight, bias + model.initial_landmarks.reshape(rows)))
+        self.layer = folded_landmarks(model.config, regressors, model.initial_landmarks)
 
     def forward(self, shape_code: Tensor) -> Tensor:
         return self.layer(shape_code).unflatten(1, (-1, 3))
-
-
-def fold_normalisation(model: Module) -> Module:
-    """Fold every batch normalisation into the convolution before it, in place: same numbers, fewer passes."""
-    for module in model.modules():
-        conv, norm = getattr(module, "conv", None), getattr(module, "norm", None)
-        if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d)):
-            module.conv = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d))
-            module.norm = nn.Identity()
-    return model
-
-
-def _folded(module: Module) -> Module:
-    return fold_normalisation(copy.deepcopy(module).float().eval())
 
 
 def _rotation_from_axes(first: Tensor, second: Tensor, turns: Tensor) -> Tensor:
@@ -233,78 +216,3 @@ def _rotation_from_axes(first: Tensor, second: Tensor, turns: Tensor) -> Tensor:
     second = functional.normalize(second - (first * second).sum(-1, keepdim=True) * first, dim=-1)
     products = first.index_select(1, turns[0]) * second.index_select(1, turns[1])
     return torch.stack([first, second, products[:, :3] - products[:, 3:]], -1)
-
-
-def _fold_regressor(
-    config: TRGConfig, regressor: Regressor, known_state: Tensor | None, looks: bool
-) -> nn.Module:
-    """[point features, what is fed back of the state, box feature] -> the last hidden layer.
-
-    :param known_state: the state where it doesn't depend on the image: it becomes a bias, and no input.
-    :param looks: whether there are point features.
-    """
-    first, second = (_affine(cast(nn.Linear, layer)) for layer in regressor.hidden)
-    fed_back = 3 * config.num_sampled + POSE_SIZE
-    known = config.fed_back_size + POSE_SIZE
-    point_inputs = first[0].shape[1] - known - config.box_feature_size
-    of_points, of_state, of_box = first[0].split([point_inputs, known, config.box_feature_size], dim=1)
-    if not looks:
-        of_points = of_points[:, :0]
-    of_state = torch.cat([of_state[:, :-POSE_SIZE], of_state[:, -POSE_SIZE:][:, _POSE_ORDER]], dim=1)
-    of_state = functional.pad(of_state, (fed_back - known, 0))  # landmarks that it isn't told count nothing
-    unit = torch.ones(fed_back, dtype=torch.float64)
-    unit[:-POSE_SIZE] = config.landmark_scale
-    of_state = of_state / unit
-    if known_state is None:
-        first = torch.cat([of_points, of_state, of_box], dim=1), first[1]
-    else:
-        bias = first[1] + of_state @ known_state[-fed_back:].double()
-        first = torch.cat([of_points, of_box], dim=1), bias
-    if isinstance(regressor.activation, nn.Identity):
-        return nn.Sequential(*map(_linear, _multiply_out([first, second])))
-    activation = regressor.activation
-    return nn.Sequential(_linear(first), activation, _linear(second), activation)
-
-
-def _fold_heads(config: TRGConfig, regressor: Regressor, order: np.ndarray) -> nn.Module:
-    """The last hidden layer -> residual of the state.
-
-    :param order: the landmarks of the state, in its order.
-    """
-    weight, bias = _landmark_head(config, regressor)
-    rows = (3 * torch.from_numpy(order)[:, None] + torch.arange(3)).flatten()
-    pose_weight, pose_bias = (part[_POSE_ORDER] for part in _affine(regressor.pose_head))
-    weight = torch.cat([weight[rows] * config.landmark_scale, pose_weight])
-    return _linear((weight, torch.cat([bias[rows] * config.landmark_scale, pose_bias])))
-
-
-def _landmark_head(config: TRGConfig, regressor: Regressor) -> Affine:
-    """Its weights; zeros where no landmarks are predicted, so that they stay what they are."""
-    head = regressor.landmark_head
-    if head is not None:
-        return _affine(head)
-    rows = 3 * config.num_landmarks
-    return torch.zeros(rows, config.hidden_width).double(), torch.zeros(rows).double()
-
-
-def _multiply_out(layers: list[Affine]) -> list[Affine]:
-    """Merge neighbours wherever the product has fewer numbers than its factors."""
-    merged = layers[:1]
-    for weight, bias in layers[1:]:
-        before, bias_before = merged[-1]
-        if weight.shape[0] * before.shape[1] < weight.numel() + before.numel():
-            merged[-1] = weight @ before, weight @ bias_before + bias
-        else:
-            merged.append((weight, bias))
-    return merged
-
-
-def _affine(layer: nn.Linear) -> Affine:
-    return layer.weight.double(), layer.bias.double()
-
-
-def _linear(affine: Affine) -> nn.Linear:
-    weight, bias = affine
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    layer.weight, layer.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
-    return layer

@@ -20,9 +20,8 @@ from trg_ros.model.pose import pose_in_camera
 from trg_ros.model.regressor import PointFeatures, Regressor
 from trg_ros.model.topology import Topology
 
-MIN_DEPTH = (
-    0.05  # metres; keeps projections finite while an untrained network puts landmarks behind the camera
-)
+# Metres; keeps projections finite while an untrained network puts landmarks behind the camera.
+MIN_DEPTH = 0.05
 
 
 class TRGOutput(NamedTuple):

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trg_ros.errors import CheckpointError
+from trg_ros.model.config import POSE_SIZE
 from trg_ros.model.deploy import DeployedFeatures, DeployedRefinement, DeployedTRG
-from trg_ros.model.regressor import POSE_SIZE
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 

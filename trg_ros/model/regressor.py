@@ -30,10 +30,8 @@ class PointFeatures(nn.Module):
     def forward(self, features: Tensor, points: Tensor) -> Tensor:
         """(N, C, H, W) and points (N, P, 2) in [-1, 1] -> (N, widths[-1] * P), channel-major."""
         # Interpolation weights need more digits than a half-precision map has.
-        sampled = functional.grid_sample(features.to(points.dtype), points[:, :, None], align_corners=True)[
-            ..., 0
-        ]
-        sampled = running = sampled.to(next(self.parameters()).dtype)
+        sampled = functional.grid_sample(features.to(points.dtype), points[:, :, None], align_corners=True)
+        sampled = running = sampled[..., 0].to(next(self.parameters()).dtype)
         for index, layer in enumerate(self.layers):
             if index > 0:
                 running = cat([functional.leaky_relu(running, 0.01), sampled], dim=1)

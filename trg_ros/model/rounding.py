@@ -75,22 +75,15 @@ def with_rounded_regressors(model: TRG, crops_rgb: NDArray[np.uint8], boxes: NDA
 
 @torch.no_grad()
 def _round(layer: nn.Linear, inputs: Tensor, sizes: list[int]) -> None:
-    """Round the weights of a layer in place, with steps for each output and kind of input.
+    """Round the weights of a layer in place, with steps for each output and kind of input (GPTQ's loop).
 
     :param inputs: (N, I) float64, what it reads.
     :param sizes: of the kinds of input, which come first; the others' weights aren't rounded, but may change.
     """
     weight, mean = layer.weight.double(), inputs.mean(dim=0)
-    steps = (
-        torch.cat(
-            [
-                part.abs().amax(1, keepdim=True).expand_as(part)
-                for part in weight[:, : sum(sizes)].split(sizes, 1)
-            ],
-            dim=1,
-        ).clamp(min=1e-12)
-        / LARGEST_WEIGHT
-    )
+    kinds = weight[:, : sum(sizes)].split(sizes, dim=1)
+    largest = torch.cat([kind.abs().amax(1, keepdim=True).expand_as(kind) for kind in kinds], dim=1)
+    steps = largest.clamp(min=1e-12) / LARGEST_WEIGHT
     influence = _influence(inputs - mean)
     new = weight.clone()
     for column in range(sum(sizes)):
