@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from trg_ros.checkpoint import Checkpoint
+from trg_ros.markdown import table
 
 _WORST_RATIO = 1.3  # a group with more than this times the mean error is named
 
@@ -84,7 +85,7 @@ def _error_table(measured: Mapping[str, Any]) -> str:
             name = condition.get("condition", "all")
             rows.append([name, "all", *_cells(condition, _COLUMNS)])
             rows.append(["", "below 60 deg", *_cells(condition["yaw_below_60"], _COLUMNS)])
-    return _table(["crops", "yaw", *(_COLUMNS[name][0] for name in _COLUMNS)], rows)
+    return table(["crops", "yaw", *(_COLUMNS[name][0] for name in _COLUMNS)], rows)
 
 
 def _integers(measured: Mapping[str, Any], used: bool) -> str:
@@ -120,8 +121,8 @@ def _calibration(measured: Mapping[str, Any]) -> str:
         if key in names
     ]
     axes = list(next(iter(measured.values()))["mean_square"])
-    table = _table(["mean square of error / deviation", *axes, "in the 95 % ellipsoid"], rows)
-    return f"On held-out heads that had no part in the fit.\n\n{table}"
+    by_axis = table(["mean square of error / deviation", *axes, "in the 95 % ellipsoid"], rows)
+    return f"On held-out heads that had no part in the fit.\n\n{by_axis}"
 
 
 def _groups(measured: Mapping[str, Any]) -> str:
@@ -138,16 +139,11 @@ def _groups(measured: Mapping[str, Any]) -> str:
     worst = [name for name, ratio in ratios.items() if ratio > _WORST_RATIO]
     verdict = f"Above {_WORST_RATIO} times the mean rotation error: {', '.join(worst) or 'no group'}."
     heading = ["group", "heads", *(_COLUMNS[name][0] for name in _GROUP_COLUMNS), "of the mean"]
-    return f"Crops: {shown.get('condition', 'as above')}. {verdict}\n\n{_table(heading, rows)}"
+    return f"Crops: {shown.get('condition', 'as above')}. {verdict}\n\n{table(heading, rows)}"
 
 
 def _cells(values: Mapping[str, float], names: Any) -> list[str]:
     return [_COLUMNS[name][2].format(values[name] * _COLUMNS[name][1]) for name in names]
-
-
-def _table(heading: list[str], rows: list[list[str]]) -> str:
-    rule = ["---", *["---:"] * (len(heading) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [heading, rule, *rows])
 
 
 def _parameters(checkpoint: Checkpoint) -> int:

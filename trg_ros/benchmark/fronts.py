@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from trg_ros.markdown import table
 
 _ERROR, _COST = "geodesic_mean_deg", "cpu_median_ms"
 _MARKERS = {"fp32": "o", "bf16": "^", "int8": "s"}
 
 
-def pareto(rows: Sequence[dict[str, Any]], condition: str = "settled") -> list[str]:
-    """Names of the trained networks that no other one beats in both cost and error, cheapest first."""
-    known = [row for row in rows if condition in row["errors"]]
+def pareto(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of the trained networks that no other one beats in both cost and error (settled), cheapest
+    first."""
+    known = [row for row in rows if "settled" in row["errors"]]
     best = [
         row
         for row in known
         if not any(
             other[_COST] <= row[_COST]
-            and error(other, condition) <= error(row, condition)
+            and error(other, "settled") <= error(row, "settled")
             and other is not row
             for other in known
         )
@@ -36,25 +39,15 @@ def architectures_markdown(report: dict[str, Any]) -> str:
     rows = sorted(report["architectures"], key=lambda row: row[_COST])
     first_ms = report["architectures"][0][_COST]
     trained, others = ([row for row in rows if bool(row["trained"]) is known] for known in (True, False))
-    tables = [table(some, first_ms) for table, some in ((_trained, trained), (_untrained, others)) if some]
+    tables = [make(some, first_ms) for make, some in ((_trained, trained), (_untrained, others)) if some]
     return "\n\n".join(tables)
 
 
 def _trained(rows: Sequence[dict[str, Any]], first_ms: float) -> str:
     front = pareto(rows)
-    head = [
-        "",
-        "crops seen (10^6)",
-        *_SIZES,
-        "frame (ms)",
-        "settled (deg)",
-        "median",
-        "hard (deg)",
-        "depth (%)",
-    ]
-    head += ["landmarks (mm)", "on the front"]
-    return _table(
-        head,
+    errors = ["settled (deg)", "median", "hard (deg)", "depth (%)", "landmarks (mm)"]
+    return table(
+        ["", "crops seen (10^6)", *_SIZES, "frame (ms)", *errors, "on the front"],
         (
             [
                 row["name"],
@@ -91,19 +84,13 @@ def _sizes(row: dict[str, Any], first_ms: float) -> list[str]:
 
 
 def _untrained(rows: Sequence[dict[str, Any]], first_ms: float) -> str:
-    return _table(["", *_SIZES], ([row["name"], *_sizes(row, first_ms)] for row in rows))
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return table(["", *_SIZES], ([row["name"], *_sizes(row, first_ms)] for row in rows))
 
 
 def plot_architectures(report: dict[str, Any], path: Path) -> bool:
     """Errors of the trained networks against their cost, and the cost of the others, as PNG. False where
     matplotlib is missing."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         return False
@@ -111,7 +98,6 @@ def plot_architectures(report: dict[str, Any], path: Path) -> bool:
     known = [row for row in rows if row["errors"]]
     others = sorted((row for row in rows if not row["trained"]), key=lambda row: row[_COST])
     figure = Figure(figsize=(14, 6) if known and others else (8, 6), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = [draw for draw, some in ((_draw_front, known), (_draw_costs, others)) if some]
     axes = figure.subplots(1, max(1, len(panels)), squeeze=False)[0]
     for draw, place in zip(panels, axes, strict=False):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trg_ros.benchmark.fronts import architectures_section
+from trg_ros.markdown import table
 
 _PREFACE = """# Performance
 
@@ -56,7 +57,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def _peers(report: dict[str, Any]) -> str:
-    return _table(
+    return table(
         ["", "ms", "p95", "ratio to the first"],
         (
             [row["contender"], _time(row), f"{row['cpu_p95_ms']:.2f}", f"{row['cpu_ratio_to_first']:.2f}"]
@@ -69,7 +70,7 @@ def _stages(rows: Sequence[dict[str, Any]]) -> str:
     counts = list(dict.fromkeys(row["faces"] for row in rows))
     cells = {(row["stage"], row["faces"]): _time(row) for row in rows}
     stages = list(dict.fromkeys(row["stage"] for row in sorted(rows, key=lambda row: -row["faces"])))
-    return _table(
+    return table(
         ["faces", *map(str, counts)],
         ([stage, *(cells.get((stage, count), "") for count in counts)] for stage in stages),
     )
@@ -85,27 +86,20 @@ def _ros(report: dict[str, Any]) -> str:
         "dropped": "dropped",
         "node's CPU (of one core)": "node_cpu_share_of_one_core",
     }
-    return _table(list(columns), ([str(row[key]) for key in columns.values()] for row in report["ros"]))
+    return table(list(columns), ([str(row[key]) for key in columns.values()] for row in report["ros"]))
 
 
 def _time(row: dict[str, Any]) -> str:
     return f"{row['cpu_median_ms']:.2f} ({row['wall_median_ms']:.2f})"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def plot(report: dict[str, Any], path: Path) -> bool:
     """CPU time of a frame against the number of faces, as PNG. False where matplotlib is missing."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         return False
     figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     frames = [row for row in report["stages"] if row["stage"].startswith("frame: ") and row["faces"] > 0]
     for stage, size in dict.fromkeys((row["stage"], row["image"]) for row in frames):

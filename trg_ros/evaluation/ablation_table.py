@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from trg_ros import markdown
 from trg_ros.evaluation.plots import can_plot
 
 COLUMNS = {"landmarks_mean": "landmarks mm", "mae_r": "MAE_r °", "mae_t": "MAE_t mm", "add": "ADD mm"}
@@ -19,23 +20,21 @@ def table(results: Results) -> str:
     """Markdown: a row for each variant, the columns once for each test set."""
     tests = list(next(iter(results.values())))
     heads = [f"{test}: {unit}" for test in tests for unit in COLUMNS.values()]
-    lines = ["| variant | " + " | ".join(heads) + " |", "|---" + "|---:" * len(heads) + "|"]
-    for title, by_test in results.items():
-        cells = [f"{by_test[test][key]:.2f}" for test in tests for key in COLUMNS]
-        lines.append("| " + " | ".join([title, *cells]) + " |")
-    return "\n".join(lines) + "\n"
+    rows = (
+        [title, *(f"{by_test[test][key]:.2f}" for test in tests for key in COLUMNS)]
+        for title, by_test in results.items()
+    )
+    return markdown.table(["variant", *heads], rows) + "\n"
 
 
 def plot(results: Results, path: Path) -> None:
     """Rotation error and ADD of all variants, a dot for each test set; none where matplotlib is missing."""
     if not can_plot():
         return
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     titles = list(results)
     figure = Figure(figsize=(10, 1.2 + 0.32 * len(titles)), layout="constrained")
-    FigureCanvasAgg(figure)
     for column, key in enumerate(_PLOTTED):
         axes = figure.add_subplot(1, len(_PLOTTED), column + 1)
         for test in next(iter(results.values())):

@@ -21,9 +21,9 @@ def yaw_degrees(poses: PoseSet) -> np.ndarray:
 def pose_masks(truth: PoseSet) -> dict[str, np.ndarray]:
     """Boolean masks (N,) by name: bins of yaw and of distance; any may be empty."""
     yaw, distance = np.abs(yaw_degrees(truth)), truth.translation[:, 2]
-    masks = {f"yaw {a}-{b} deg": (yaw >= a) & (yaw < b) for a, b in _pairs(_YAW_EDGES)}
+    masks = {f"yaw {a}-{b} deg": (yaw >= a) & (yaw < b) for a, b in pairwise(_YAW_EDGES)}
     return masks | {
-        f"distance {a}-{b} m": (distance >= a) & (distance < b) for a, b in _pairs(_DISTANCE_EDGES)
+        f"distance {a}-{b} m": (distance >= a) & (distance < b) for a, b in pairwise(_DISTANCE_EDGES)
     }
 
 
@@ -56,7 +56,3 @@ def group_table(errors: dict[str, np.ndarray], masks: dict[str, np.ndarray]) -> 
         }
         for name, mask in masks.items()
     }
-
-
-def _pairs(edges: tuple[float, ...]) -> list[tuple[float, float]]:
-    return list(pairwise(edges))

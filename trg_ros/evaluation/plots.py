@@ -29,11 +29,9 @@ def write_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
 
 
 def _write_plot(path: Path, label: str, bins: list[dict[str, Any]]) -> Path:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
     names = [
         f"{entry['from']:g}" + (f"-{entry['to']:g}" if entry["to"] is not None else "+") for entry in bins
     ]

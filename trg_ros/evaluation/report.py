@@ -19,6 +19,7 @@ from trg_ros.evaluation.protocol import (
     summarise_protocol,
 )
 from trg_ros.geometry import HEAD_R_FACE, make_transform
+from trg_ros.markdown import table
 from trg_ros.media.recording import write_image, writing_to
 from trg_ros.visualization import draw_axes
 
@@ -96,14 +97,10 @@ def markdown_table(evaluation: Evaluation, name: str) -> str:
     rows[f"{name}, head origins aligned"] = summarise_protocol(evaluation.aligned)
     rows |= PUBLISHED.get(evaluation.dataset, {})
     columns = [key for key in COLUMNS if any(key in row for row in rows.values())]
-    lines = [
-        "| " + " | ".join([evaluation.dataset, *(COLUMNS[key] for key in columns)]) + " |",
-        "|---" + "|---:" * len(columns) + "|",
-    ]
-    for title, row in rows.items():
-        cells = [f"{row[key]:.2f}" if key in row else "" for key in columns]
-        lines.append("| " + " | ".join([title, *cells]) + " |")
-    return "\n".join(lines) + "\n"
+    cells = (
+        [title, *(f"{row[key]:.2f}" if key in row else "" for key in columns)] for title, row in rows.items()
+    )
+    return table([evaluation.dataset, *(COLUMNS[key] for key in columns)], cells) + "\n"
 
 
 def worst_cases(evaluation: Evaluation, dataset: HeadDataset, count: int = 24) -> NDArray[np.uint8]:
