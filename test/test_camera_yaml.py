@@ -69,6 +69,11 @@ def test_region_of_interest_and_binning_of_a_message_count(tmp_path):
         (MESSAGE.replace("x_offset: 0", "x_offset: 700"), "region of interest"),
         (CALIBRATION.replace("610.0", ".nan"), "camera matrix K contains NaN"),
         (CALIBRATION.replace("image_width: 640", "image_width: zero"), "width is 'zero'"),
+        (CALIBRATION.replace("plumb_bob", "[plumb_bob]"), "distortion model .* is not supported"),
+        (CALIBRATION.replace("image_width: 640", f"image_width: {'9' * 5000}"), "not a YAML camera file"),
+        ("[" * 5000, "not a YAML camera file"),
+        ("image_width: 640\nimage_height: 480\ncamera_matrix: {data: }", "K has 0 numbers"),
+        (f"image_width: 640\nimage_height: 480\ncamera_matrix: {['x'] * 500}", "K is not numbers: .{,60}$"),
     ],
 )
 def test_bad_camera_yaml_names_the_file(tmp_path, text, message):

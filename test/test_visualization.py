@@ -145,6 +145,11 @@ def test_wrong_images_are_refused(image):
         draw_heads(image, [], CAMERA)
 
 
+def test_a_head_that_is_not_in_a_list_is_refused():
+    with pytest.raises(InputError, match=r"\[head\] for a single one"):
+        draw_heads(np.zeros((48, 64, 3), np.uint8), head_at([0.0, 0.0, 1.0]), CAMERA)
+
+
 def test_in_a_small_face_landmarks_tint_and_do_not_hide():
     def changed(size_px):
         item = head_at([0.0, 0.0, 96.0 / size_px], size_px=size_px)

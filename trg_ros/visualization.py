@@ -6,7 +6,7 @@ z blue, to the top of the head. They go through the camera model, distortion inc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import cv2
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from trg_ros.camera import CameraModel
 from trg_ros.checks import check_image
+from trg_ros.errors import InputError
 from trg_ros.labels import Colour, Label, draw_labels
 
 if TYPE_CHECKING:
@@ -74,9 +75,13 @@ def draw_heads(
     :param camera: the model of the camera that took the image; None: the heads know it.
     :param axes_length_m: length of the axes in metres.
     :returns: a new (H, W, 3) uint8 BGR image.
-    :raises InputError: if the image isn't (H, W, 3) uint8.
+    :raises InputError: if the image isn't (H, W, 3) uint8, or the heads aren't a list.
     """
     check_image(image_bgr)
+    if not isinstance(heads, Iterable):
+        raise InputError(
+            f"heads is a {type(heads).__name__}: expected a list of heads; [head] for a single one"
+        )
     canvas = np.array(image_bgr, np.uint8, order="C")
     drawn = [_drawn(index, item) for index, item in enumerate(heads)]
     drawable = [item for item in drawn if _is_finite(item.head)]

@@ -25,7 +25,7 @@ def load_camera_yaml(path: str | Path) -> CameraModel:
         documents = list(yaml.safe_load_all(Path(path).read_text(encoding="utf-8")))
     except OSError as error:
         raise CameraError(f"can't read camera file {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # YAML's own, encodings, numbers, nesting
         reason = " ".join(str(error).split())
         raise CameraError(
             f"{path} is not a YAML camera file as ROS's camera_calibration writes it: {reason}"
@@ -61,7 +61,8 @@ def _entry(content: Mapping[str, Any], *names: str, default: Any = ...) -> Any:
     for name in names:
         value = content.get(name)
         if value is not None:
-            return value.get("data", ()) if isinstance(value, Mapping) else value
+            data = value.get("data") if isinstance(value, Mapping) else value
+            return () if data is None else data
     if default is ...:
         raise CameraError(f"has no {names[0]}")
     return default

@@ -287,7 +287,7 @@ class CameraModel:
 
 def _checked_distortion(model: str, distortion: ArrayLike) -> tuple[str, Array]:
     name = _ALIASES.get(model, model) if isinstance(model, str) else model
-    if name not in DISTORTION_MODELS:
+    if not isinstance(name, str) or name not in DISTORTION_MODELS:
         raise CameraError(
             f"distortion model {model!r} is not supported: use one of {', '.join(DISTORTION_MODELS)}"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reprlib import repr as shortened
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -22,7 +24,7 @@ def vector(name: str, value: ArrayLike) -> Array:
     try:
         array = np.array(value, dtype=np.float64).reshape(-1)
     except (TypeError, ValueError) as error:
-        raise CameraError(f"{name} is not numbers: {value!r}") from error
+        raise CameraError(f"{name} is not numbers: {shortened(value)}") from error
     if not np.all(np.isfinite(array)):
         raise CameraError(f"{name} contains NaN or infinity: {array.tolist()}; calibrate the camera again")
     return array
