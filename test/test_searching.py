@@ -172,6 +172,20 @@ def test_a_closed_tracker_has_no_thread_and_starts_again(world):
     assert ids(world.see(A)) == [2]
 
 
+def test_a_detector_that_hangs_keeps_neither_the_tracker_nor_the_process(world):
+    begun = threading.Event()
+    world.detector.gate.clear()
+    world.estimator.detect = lambda image: begun.set() or world.detector.detect(image)
+    assert world.tracker._searcher.ask(draw(CAMERA, [A]), CAMERA, 1.0)
+    assert begun.wait(LONG_S)
+    thread = world.tracker._searcher._thread
+    world.tracker.close()
+    assert thread.is_alive() and thread.daemon
+    world.detector.gate.set()
+    thread.join(LONG_S)
+    assert not thread.is_alive()
+
+
 def test_a_window_goes_along_with_a_head():
     before, now = (
         CropWindows(np.array([center]), np.array([size]), np.eye(3)[None])

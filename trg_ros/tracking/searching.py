@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent import futures
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import Protocol
 
 import numpy as np
@@ -56,7 +60,7 @@ class Searcher(Protocol):
         """Nobody wants to know what is being searched any more."""
 
     def close(self) -> None:
-        """Give threads back. It may be asked again later."""
+        """Give threads back, waiting a moment for what has begun. It may be asked again later."""
 
 
 def find_faces(
@@ -106,7 +110,8 @@ class BackgroundSearcher:
     def __init__(self, estimator: HeadPoseEstimator) -> None:
         self.detections = 0
         self._estimator = estimator
-        self._thread: ThreadPoolExecutor | None = None
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: Thread | None = None
         self._search: Future[Finding] | None = None
 
     @property
@@ -117,8 +122,12 @@ class BackgroundSearcher:
         if self._search is not None:
             return False
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="headpose-detector")
-        self._search = self._thread.submit(self._find, image_bgr, camera, stamp_s)
+            # A daemon, unlike an executor's thread: a detector that hangs must not keep the process alive.
+            self._jobs = SimpleQueue()
+            self._thread = Thread(target=_work, args=(self._jobs,), name="headpose-detector", daemon=True)
+            self._thread.start()
+        self._search = Future()
+        self._jobs.put(partial(self._find, self._search, image_bgr, camera, stamp_s))
         return True
 
     def answer(self, wait: bool) -> Finding | None:
@@ -140,10 +149,25 @@ class BackgroundSearcher:
     def close(self) -> None:
         self.forget()
         if self._thread is not None:
-            self._thread.shutdown(wait=False)
+            self._jobs.put(None)
+            self._thread.join(_PATIENCE_S)
         self._thread = None
 
-    def _find(self, image_bgr: NDArray[np.uint8], camera: CameraModel, stamp_s: float) -> Finding:
-        finding = find_faces(self._estimator, image_bgr, camera, stamp_s)
+    def _find(
+        self, search: Future[Finding], image_bgr: NDArray[np.uint8], camera: CameraModel, stamp_s: float
+    ) -> None:
+        if not search.set_running_or_notify_cancel():
+            return
+        try:
+            finding = find_faces(self._estimator, image_bgr, camera, stamp_s)
+        except BaseException as error:  # for whoever asks for the answer
+            search.set_exception(error)
+            return
         self.detections += 1
-        return finding
+        search.set_result(finding)
+
+
+def _work(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
+    """Do what comes until None comes."""
+    while (job := jobs.get()) is not None:
+        job()
