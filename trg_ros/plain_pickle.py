@@ -36,11 +36,11 @@ def read_pickle_entry(content: bytes, key: str) -> Any:
 
     :raises Exception: one of `UNREADABLE`: the pickle is damaged, asks for anything else or lacks the key.
     """
-    loaded = _RestrictedUnpickler(io.BytesIO(content)).load()
+    loaded = RestrictedUnpickler(io.BytesIO(content)).load()
     if not isinstance(loaded, dict) or key not in loaded:
         raise pickle.UnpicklingError(f"no entry {key!r}")
     value = loaded[key]
-    return value.to_numpy() if isinstance(value, _PickledArray) else value
+    return value.to_numpy() if isinstance(value, PickledArray) else value
 
 
 class _PickledDtype:
@@ -61,7 +61,7 @@ class _PickledDtype:
         return np.dtype(self.byte_order + self.code)
 
 
-class _PickledArray:
+class PickledArray:
     """Stands in for `numpy.ndarray`: remembers its pickled state, and becomes an array when asked."""
 
     def __init__(self) -> None:
@@ -83,23 +83,23 @@ class _PickledArray:
         return array.reshape(shape, order="F" if fortran_order else "C").copy()
 
 
-def _reconstruct(*_: Any) -> _PickledArray:
+def _reconstruct(*_: Any) -> PickledArray:
     """Stands in for `numpy.core.multiarray._reconstruct`: an empty array, which gets its state next."""
-    return _PickledArray()
+    return PickledArray()
 
 
-def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> _PickledArray:
+def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
     """Stands in for `numpy.core.numeric._frombuffer`, which pickle protocol 5 uses."""
-    array = _PickledArray()
+    array = PickledArray()
     array.__setstate__((1, shape, dtype, order == "F", content))
     return array
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
+class RestrictedUnpickler(pickle.Unpickler):
     """Knows numpy arrays, under their old and new names, and no other class or function."""
 
-    _ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
-        ("numpy", "ndarray"): _PickledArray,
+    ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy", "ndarray"): PickledArray,
         ("numpy", "dtype"): _PickledDtype,
         **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
         **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
@@ -107,6 +107,6 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """:raises UnpicklingError: for everything but the pieces of a numpy array."""
-        if (module, name) not in self._ALLOWED:
+        if (module, name) not in self.ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
-        return self._ALLOWED[module, name]
+        return self.ALLOWED[module, name]

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+_RELEASE_CROP = 192  # pixels
+
 
 def mediapipe_mesh(location, image_bgr, box):
     """MediaPipe's face mesh while it tracks, with the models that its wheel carries."""
@@ -69,7 +71,6 @@ def trg_release(location, image_bgr, box):
     Its weights are used if they lie where its demo wants them; without them it takes as long.
     """
     import cv2
-    import numpy
     import torch
     from torch.utils import model_zoo
 
@@ -86,28 +87,34 @@ def trg_release(location, image_bgr, box):
     weights = Path("checkpoint/trg_240717/checkpoint-30/state_dict.bin")
     if weights.is_file():
         model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    height, width = image_bgr.shape[:2]
-    focal = float(max(height, width))
-    left, top, right, bottom = map(float, box)
-    size, scale = 192, 191 / (right - left)
-    to_crop = numpy.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
-    row = [left, top, right, bottom, focal, height, width]
-    # Its matrices stand on their heads: points are rows.
-    intrinsics = numpy.zeros((4, 3), numpy.float32)
-    intrinsics[0, 0] = intrinsics[1, 1] = scale * focal
-    intrinsics[2] = scale * (width / 2 - left), scale * (height / 2 - top), 1
+    to_crop, intrinsics, row = _release_geometry(box, *image_bgr.shape[:2])
     mean, deviation = (
         torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     )
 
     @torch.inference_mode()
     def call():
-        crop = cv2.warpAffine(image_bgr, to_crop, (size, size))[:, :, ::-1].copy()
+        crop = cv2.warpAffine(image_bgr, to_crop, (_RELEASE_CROP, _RELEASE_CROP))[:, :, ::-1].copy()
         pixels = (torch.from_numpy(crop).permute(2, 0, 1).float() / 255 - mean) / deviation
         answers, _ = model(pixels[None], torch.from_numpy(intrinsics)[None], torch.tensor([row]))
         return answers["output"][-1]["pred_R_t"]
 
     return call, "checkout" if weights.is_file() else "checkout, random weights"
+
+
+def _release_geometry(box, height, width):
+    """What the release wants to know of a crop: the affine map (2, 3) from the image, intrinsics (4, 3) of the
+    crop, whose matrix stands on its head as points are rows, and a row of box, focal length and image size."""
+    import numpy
+
+    focal = float(max(height, width))
+    left, top, right, bottom = map(float, box)
+    scale = (_RELEASE_CROP - 1) / (right - left)
+    to_crop = numpy.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
+    intrinsics = numpy.zeros((4, 3), numpy.float32)
+    intrinsics[0, 0] = intrinsics[1, 1] = scale * focal
+    intrinsics[2] = scale * (width / 2 - left), scale * (height / 2 - top), 1
+    return to_crop, intrinsics, [left, top, right, bottom, focal, height, width]
 
 
 KINDS = {"mediapipe": mediapipe_mesh, "3ddfa": three_ddfa, "trg-release": trg_release}

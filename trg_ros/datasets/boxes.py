@@ -16,7 +16,7 @@ from trg_ros.crop import box_from_landmarks68
 from trg_ros.datasets.sample import Sample
 from trg_ros.detection import FaceDetector
 from trg_ros.errors import DatasetError
-from trg_ros.plain_pickle import UNREADABLE, _PickledArray, _RestrictedUnpickler
+from trg_ros.plain_pickle import UNREADABLE, PickledArray, RestrictedUnpickler
 
 Array = NDArray[np.float64]
 
@@ -88,19 +88,19 @@ def _boxes_of_release(content: bytes) -> dict[str, Array]:
         raise pickle.UnpicklingError("no entry 'pred_kpt'")
     boxes = {}
     for name, points in landmarks.items():
-        array = points.to_numpy() if isinstance(points, _PickledArray) else np.zeros(0)
+        array = points.to_numpy() if isinstance(points, PickledArray) else np.zeros(0)
         if array.ndim != 2 or array.shape[0] != 68 or array.shape[1] < 2:
             raise ValueError(f"pred_kpt of {name} has shape {array.shape}, expected (68, 3)")
         boxes[str(name)] = box_from_landmarks68(array[:, :2], truncate=True)
     return boxes
 
 
-class _LandmarkUnpickler(_RestrictedUnpickler):
+class _LandmarkUnpickler(RestrictedUnpickler):
     """Numpy arrays are read; objects of any other class (the release's file holds meshes, too) become
     nothing."""
 
     def find_class(self, module: str, name: str) -> Any:
-        allowed = (module, name) in self._ALLOWED
+        allowed = (module, name) in self.ALLOWED
         return super().find_class(module, name) if allowed else _Nothing
 
 

@@ -44,8 +44,8 @@ class W300LP(HeadDataset):
         "<set>/<name>.mat     pt2d 2x68 in px; read where landmarks/ is missing",
     )
 
-    def __init__(self, root: Path | str, focal: float = ASSUMED_FOCAL) -> None:
-        self.root, self._focal = Path(root).expanduser(), focal
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).expanduser()
         self._names = [line.removesuffix(".jpg") for line in read_lines(self.root / "files.txt", self.error)]
         if not self._names:
             raise self.error(f"{self.root / 'files.txt'} names no picture")
@@ -61,7 +61,7 @@ class W300LP(HeadDataset):
         return Sample(
             name=f"{name}.jpg",
             sequence=Path(name).parent.name,
-            camera=CameraModel.pinhole(self._focal, self._focal, size[0] / 2, size[1] / 2, *size),
+            camera=CameraModel.pinhole(ASSUMED_FOCAL, ASSUMED_FOCAL, size[0] / 2, size[1] / 2, *size),
             box=move_into_image(box_from_landmarks68(landmarks68_image, truncate=True), *size),
             load_image=image_reader(image, size, self.error),
             landmarks68_image=landmarks68_image,
@@ -88,9 +88,7 @@ def _read_matrix(path: Path, key: str, shape: tuple[int, int]) -> Array:
         raise fail(f"can't read {path}: no such file")
     try:
         values = loadmat(path, variable_names=[key])
-    except (
-        Exception
-    ) as error:  # the reader of MATLAB files raises whatever a damaged one makes it stumble over
+    except Exception as error:  # whatever a damaged file makes the reader stumble over
         raise fail(f"can't read {path}: {error}") from error
     if key not in values:
         raise fail(f"{path} has no variable {key!r}")

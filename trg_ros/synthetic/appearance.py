@@ -72,9 +72,8 @@ class AppearanceSampler:
             attributes["mask"] = 1.0
         if rng.random() < 0.9:
             colors = self._clothes(colors, rng)
-        white = linear([rng.uniform(205, 245), rng.uniform(195, 235), rng.uniform(185, 230)]) * rng.uniform(
-            0.6, 1
-        )
+        white = linear([rng.uniform(205, 245), rng.uniform(195, 235), rng.uniform(185, 230)])
+        white = white * rng.uniform(0.6, 1)
         iris = linear(IRIS_COLORS[rng.integers(len(IRIS_COLORS))]) * rng.uniform(0.5, 1.4)
         full = self._inner_parts(colors, base, rng)
         return Look(

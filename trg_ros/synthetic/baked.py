@@ -21,6 +21,7 @@ NOISE_WAVELENGTHS = (14.0, 6.0, 2.5, 1.0)  # centimetres
 NOISE_FIELDS = 32
 HAIR_FIELDS = 48
 FAR = 99.0
+_SHADOW_MAP_SIDE = 512  # pixels
 _FILE = "baked.npz"
 
 
@@ -112,15 +113,13 @@ def sphere_directions(count: int) -> np.ndarray:
     return np.stack([np.cos(azimuth) * np.sin(polar), np.cos(polar), np.sin(azimuth) * np.sin(polar)], axis=1)
 
 
-def _visibility(
-    model: FaceModel, vertices: np.ndarray, directions: np.ndarray, side: int = 512
-) -> np.ndarray:
+def _visibility(model: FaceModel, vertices: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """(D, V) uint8: is a vertex of the neutral head seen from far away in a direction? A shadow map per
     direction."""
     solid = model.triangles[~model.eyelashes]
     colors = np.zeros((len(vertices), 3), np.float32)
     opaque, both_sides = np.ones(len(solid), np.float32), np.zeros(len(solid), np.int8)
-    visible = np.zeros((len(directions), len(vertices)), np.uint8)
+    visible, side = np.zeros((len(directions), len(vertices)), np.uint8), _SHADOW_MAP_SIDE
     for index, direction in enumerate(directions):
         up = np.array([0, 1, 0]) if abs(direction[1]) < 0.9 else np.array([1, 0, 0])
         right = np.cross(up, direction)

@@ -40,9 +40,8 @@ class WindowCamera:
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """Model space (V, 3) cm -> camera frame, float32 metres."""
-        return ((points - self.origin) * METRES_PER_UNIT @ self.rotation.T + self.translation).astype(
-            np.float32
-        )
+        metres = (points - self.origin) * METRES_PER_UNIT
+        return (metres @ self.rotation.T + self.translation).astype(np.float32)
 
     def to_pixels(self, points_camera: np.ndarray) -> np.ndarray:
         """(V, 3): pixel x, pixel y with the window's corner at (0, 0), depth."""

@@ -97,9 +97,8 @@ class HeadRenderer:
         size, childlike = draw_size(self.settings.pose, rng)
         if childlike:
             vertices = vertices + np.float32(childlike) * self._childlike_offsets
-        vertices = (vertices - self._origin.astype(np.float32)) * np.float32(size) + self._origin.astype(
-            np.float32
-        )
+        origin = self._origin.astype(np.float32)
+        vertices = (vertices - origin) * np.float32(size) + origin
         landmarks = self.model.to_head_frame(vertices[self.landmark_set.vertices])
         camera = landmarks[self.landmark_set.landmarks68] @ placement.rotation.T + placement.translation
         box = centered_box(camera[:, :2] / camera[:, 2:])
