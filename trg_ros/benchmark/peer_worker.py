@@ -103,8 +103,8 @@ def trg_release(location, image_bgr, box):
 
 
 def _release_geometry(box, height, width):
-    """What the release wants to know of a crop: the affine map (2, 3) from the image, intrinsics (4, 3) of the
-    crop, whose matrix stands on its head as points are rows, and a row of box, focal length and image size."""
+    """How the release describes a crop: the affine map (2, 3) from the image; the crop's intrinsics (4, 3), a
+    transposed matrix, as points are rows; and one row of box, focal length and image size."""
     import numpy
 
     focal = float(max(height, width))
