@@ -94,8 +94,7 @@ class IntrinsicsStore:
                 f"{self.topic} has frame_id '{info_frame}', the image '{header.frame_id}'; using the "
                 "image's: check that they belong to the same camera"
             )
-        distorted = camera.distortion_model != "none"
-        if "image_rect" in self.image_topic and distorted and not settings.image_rectified:
+        if "image_rect" in self.image_topic and camera.is_distorted and not settings.image_rectified:
             warnings.append(
                 f"images of {self.image_topic} seem to be rectified, but {self.topic} has a lens with "
                 "distortion: set image_rectified to true, or remap image to the raw images"
