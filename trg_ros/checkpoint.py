@@ -77,6 +77,7 @@ class CheckpointInfo:
     created: str = ""
 
     def to_dict(self) -> dict[str, Any]:
+        """By field, as :meth:`from_dict` takes it."""
         return dataclasses.asdict(self)
 
     @classmethod

@@ -41,6 +41,7 @@ class Opinions:
 
     @classmethod
     def of(cls, result: NetworkResult, windows: CropWindows) -> Opinions:
+        """Both opinions of a network's N answers to the crops of N windows."""
         points = result.landmarks68_head @ result.rotation.astype(np.float64).transpose(0, 2, 1)
         points += result.translation[:, None]
         depth = np.maximum(points[..., 2:], _MIN_DEPTH)

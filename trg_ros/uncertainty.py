@@ -30,8 +30,17 @@ def uncertainty_inputs(
     """(N, 26): where the head is in its window and how it is turned, and how far the two opinions of the
     network on the 68 landmarks are apart, which tells a face seen well from one that is guessed.
 
-    How far the window is off the optical axis and the face off the window's centre tells a first look at a
-    sloppy box from one that follows another.
+    By column (lengths in the crop are in half sides; logarithms are natural):
+
+    - 0-1 the window's centre on the normalised plane; 2-4, 5-7 the second and third column of the rotation;
+    - 8-9 mean place of the landmarks in the crop; 10-11 mean difference between the opinions;
+    - 12 standard deviation of the landmarks' depth, metres;
+    - 13-15 logarithms of the window's side, of mean depth times that side, of the mean distance between the
+      opinions;
+    - 16-17 logarithms of the standard deviations of the difference in x and in y; 18-22 of its root mean
+      square on jaw, brows, nose, eyes and mouth;
+    - 23-25 logarithms of the lengths of columns 0-1, 8-9 and 10-11: a window off the optical axis, or a face
+      off the window's centre, tells a first look at a sloppy box from one that follows another.
 
     :param opinions: those of ``result``, if they are known.
     """

@@ -45,6 +45,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def openvino_installed() -> bool:
+    """Whether the package openvino is there; nothing is imported."""
     return find_spec("openvino") is not None
 
 
@@ -114,13 +115,16 @@ class OpenVINOBackend:
 
     @property
     def name(self) -> str:
+        """What runs the network and how precisely."""
         return f"openvino {self._precision}"
 
     @property
     def device(self) -> str:
+        """Where it runs."""
         return "cpu"
 
     def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
+        """As :meth:`Backend.infer`; in as many calls as the networks that are ready make of it."""
         parts, done = [], 0
         with self._lock:
             while done < len(crops_rgb):

@@ -31,14 +31,17 @@ class TorchBackend:
 
     @property
     def name(self) -> str:
+        """What runs the network and how precisely."""
         return "torch fp32"
 
     @property
     def device(self) -> str:
+        """Where it runs."""
         return str(self._device)
 
     @torch.inference_mode()
     def infer(self, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NetworkResult:
+        """As :meth:`Backend.infer`; all landmarks are computed at once."""
         crops, box = torch.from_numpy(crops_rgb).to(self._device), torch.from_numpy(boxes).to(self._device)
         with without_tf32(self._device):
             output = self._network(crops, box)

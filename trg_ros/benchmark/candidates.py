@@ -57,6 +57,7 @@ class Candidate:
 
     @property
     def trained(self) -> bool:
+        """Whether it has learned anything; otherwise its weights are random."""
         return self.checkpoint is not None
 
     def build(self, base: Checkpoint) -> Checkpoint:

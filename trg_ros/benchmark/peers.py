@@ -74,6 +74,7 @@ class Peer:
         self._errors.close()
 
     def measure(self, calls: int) -> Samples:
+        """Times of so many calls in the peer's own process. :raises InputError: when it fails."""
         print(calls, file=self._process.stdin, flush=True)
         return Samples(**self._answer())
 

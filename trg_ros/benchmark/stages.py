@@ -44,6 +44,11 @@ class StageBenchmark:
     def run(
         self, faces: Sequence[int], sizes: Sequence[str], tell: Callable[[str], None]
     ) -> list[dict[str, Any]]:
+        """One row for each image size, number of faces and stage.
+
+        :param sizes: keys of ``SIZES``.
+        :param tell: is told what is measured next.
+        """
         rows = []
         for size in sizes:
             for count in faces:

@@ -22,10 +22,12 @@ class Samples:
     cpu_ms: list[float] = field(default_factory=list)
 
     def extend(self, other: Samples) -> None:
+        """Append the times of other calls."""
         self.wall_ms += other.wall_ms
         self.cpu_ms += other.cpu_ms
 
     def summary(self) -> dict[str, float | int]:
+        """Number of calls, and medians and 95th percentiles in milliseconds."""
         return {
             "calls": len(self.wall_ms),
             "wall_median_ms": _rounded(np.median(self.wall_ms)),

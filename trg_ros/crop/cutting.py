@@ -14,7 +14,7 @@ from trg_ros.crop.windows import CropWindows
 
 Array = NDArray[np.float64]
 
-#: Where a lens bends a crop by a polynomial of so many terms to so many pixels, that is what is computed.
+#: Chebyshev nodes per axis between which a lens's pixels are interpolated, and the largest error allowed.
 _NODES, _EXACT_PX = 12, 1e-4
 
 
@@ -61,7 +61,8 @@ def _straight_grid(camera: CameraModel, window: CropWindows, size: int) -> tuple
 
 
 def _bent_grid(camera: CameraModel, window: CropWindows, size: int) -> tuple[NDArray, NDArray]:
-    """The same by any camera: pixels of a few samples, and a polynomial through them where it is exact."""
+    """The same by any camera: Chebyshev interpolation between a few exact pixels where that is exact enough,
+    which some more samples tell; otherwise every sample is projected."""
     places, polynomial, checks = _nodes(size)
     few = camera.project(window.rays(window.center + window.size[:, None] * places[None])[0])
     grid, checked = few[: -len(checks)].reshape(_NODES, _NODES, 2), few[-len(checks) :]

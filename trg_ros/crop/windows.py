@@ -52,6 +52,7 @@ class CropWindows:
 
     @classmethod
     def concatenate(cls, parts: Sequence[CropWindows]) -> CropWindows:
+        """All windows of one or more parts, in order."""
         if len(parts) == 1:
             return parts[0]
         return cls(

@@ -47,6 +47,7 @@ class Sample:
 
     @property
     def has_pose(self) -> bool:
+        """Whether the true pose is known."""
         return self.camera_T_head is not None
 
     @property
@@ -109,7 +110,7 @@ class HeadDataset(Sequence[Sample]):
     @classmethod
     def error(cls, message: str) -> DatasetError:
         """The error for something missing or broken, with the expected layout below the message."""
-        return layout_error(cls.title, cls.layout, message)
+        return DatasetError("\n  ".join([f"{message}\nexpected layout of {cls.title}:", *cls.layout]))
 
 
 class Subset(HeadDataset):
@@ -129,10 +130,6 @@ class Subset(HeadDataset):
 
     def sample(self, index: int) -> Sample:
         return self.dataset.sample(int(self.indices[index]))
-
-
-def layout_error(title: str, layout: Sequence[str], message: str) -> DatasetError:
-    return DatasetError("\n  ".join([f"{message}\nexpected layout of {title}:", *layout]))
 
 
 def evenly(dataset: HeadDataset, count: int) -> Subset:

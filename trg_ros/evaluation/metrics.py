@@ -17,6 +17,7 @@ class PoseSet:
     landmarks_head: np.ndarray
 
     def select(self, mask: np.ndarray | slice) -> "PoseSet":
+        """The poses of a boolean mask (N,), of indices or of a slice."""
         return PoseSet(self.rotation[mask], self.translation[mask], self.landmarks_head[mask])
 
 

@@ -53,6 +53,7 @@ class HeldOutSet:
 
     @classmethod
     def load(cls, root: Path, count: int, condition: str = "hard") -> "HeldOutSet":
+        """The first ``count`` samples of a folder of rendered shards, or all that there are."""
         dataset = RenderedDataset(root)
         return cls(dataset, min(count, len(dataset)), condition)
 
@@ -72,6 +73,7 @@ class HeldOutSet:
 
     @staticmethod
     def truth(batch: TrainingBatch) -> PoseSet:
+        """The true poses of a batch."""
         return PoseSet(batch.rotation, batch.translation, batch.landmarks_head)
 
     def scenes(self, size: int, view: float) -> Iterator[TrainingBatch]:

@@ -12,7 +12,8 @@ from trg_ros.model.regressor import PointFeatures
 
 
 def looking_iterations(model: TRG) -> list[int]:
-    """Those whose point features can be anything but zero; the others needn't look. See `silenced`."""
+    """Iterations that have to sample their map: those with point features that can be anything but zero, see
+    `trg_ros.model.rounding.silenced`."""
     return [
         iteration
         for iteration, module in enumerate(model.point_features)
@@ -21,7 +22,7 @@ def looking_iterations(model: TRG) -> list[int]:
 
 
 def levels_looked_at(model: TRG) -> list[int]:
-    """Of the upsampled maps, ascending."""
+    """Indices, ascending, of the upsampled maps that an iteration samples."""
     return sorted({model.config.map_level(iteration) for iteration in looking_iterations(model)})
 
 

@@ -1,10 +1,10 @@
-"""The deployed network in 8-bit integers, where measurements allow it.
+"""Post-training quantisation: the deployed network in 8-bit integers, where measurements allow it.
 
-Convolutions compute in integers: weights with a scale for each output channel, activations (never negative
-there) with one for each layer, from the largest value worth telling apart on calibration crops. The first
-convolution stays in float, it costs little and everything depends on it. The regressors' weights become
-integers, to be read in a quarter of the time, and are multiplied in float; each kind of input has scales of
-its own, and poses go in unrounded.
+Convolutions compute in integers: weights with a scale per output channel (symmetric), activations, which are
+never negative there, with one per layer (unsigned), which calibration crops decide. The first convolution
+stays in float: it costs little and everything depends on it. The regressors' weights are stored as integers,
+to be read in a quarter of the time, and multiplied in float; each kind of input has scales of its own, and
+poses go in unrounded.
 
 In torch this only simulates: a runtime that knows "fake quantisation" makes integers of it.
 """
@@ -26,14 +26,15 @@ from trg_ros.model.deploy import DeployedFeatures, DeployedRefinement, DeployedT
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 _LEVELS, LARGEST_WEIGHT = 255, 127
-_LEAST_LARGEST = 112  # so many steps are in the largest weight at least
+_LEAST_LARGEST = 112  # the least number of steps that the largest weight of an output may have
 _STEM = "backbone.stem."
 _CROPS, _VALUES = 25, 20_000  # at a time, and values that are kept of them for each layer
 _CANDIDATES = np.linspace(0.3, 1.0, 36)  # of the largest value seen
 
 
 def activation_peaks(network: DeployedTRG, crops_rgb: NDArray[np.uint8]) -> dict[str, float]:
-    """For each convolution the largest input to tell apart: the one with the least squared rounding error.
+    """By convolution, where its input saturates in 8 bits: the bound with the least squared error over what
+    it reads on the calibration crops, from rounding below and clipping above.
 
     :param crops_rgb: (N, S, S, 3) as the network will see them; a few hundred are enough.
     """
@@ -56,7 +57,7 @@ def activation_peaks(network: DeployedTRG, crops_rgb: NDArray[np.uint8]) -> dict
 
 
 def quantised(network: DeployedTRG, peaks: Mapping[str, float]) -> DeployedTRG:
-    """A copy that rounds as integers do; all landmarks at once (`DeployedTRG.landmarks`) stay in float.
+    """A copy that rounds as integers do; what makes all landmarks (`DeployedTRG.landmarks`) stays in float.
 
     :param peaks: as `activation_peaks` has them.
     :raises CheckpointError: for peaks of another network.
@@ -151,8 +152,8 @@ class RoundedWeight(nn.Module):
 
 
 def _steps(weight: Tensor) -> Tensor:
-    """(R,) steps for the rows of weights (R, C), those with the least rounding error of a few: weights that
-    have been rounded before stay what they are, whichever number of steps their largest has."""
+    """(R,) steps (scales) for the rows of weights (R, C): of a few candidates those with the least squared
+    error, so that weights that were rounded before, to however many steps, stay what they are."""
     largest = weight.abs().amax(1).clamp(min=1e-12)
     steps = largest / torch.arange(LARGEST_WEIGHT, _LEAST_LARGEST - 1, -1, dtype=weight.dtype)[:, None]
     errors = [(weight - (weight / step[:, None]).round() * step[:, None]).square().sum(1) for step in steps]

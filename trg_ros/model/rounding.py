@@ -1,9 +1,9 @@
 """A network made ready for 8-bit weights, without changing what it says by more than it must.
 
 Regressors read a thousand numbers that depend on each other. If their weights are rounded one input after
-the other, what one weight loses the next ones can make up for (GPTQ, Frantar et al., 2023); poses turn by a
-third as much then. The network keeps the rounded weights: in float it says the same as in integers, but for
-the convolutions.
+the other, the next ones can make up for what each loses (GPTQ, Frantar et al., 2023); then poses turn by a
+third as much as with weights that are rounded to nearest. The network keeps the rounded weights: in float it
+says the same as in integers, but for the convolutions.
 """
 
 import copy
@@ -26,10 +26,10 @@ _DAMPING = 0.1  # of the inputs' mean square is added to each: what few crops sa
 
 
 def silenced(model: TRG, crops_rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> TRG:
-    """A copy in which outputs of the point features that never leave zero are zero by their weights.
+    """A copy without dead point features: channels that are zero on all of these crops get zero weights.
 
-    An iteration that has no others is blind: deployed, it doesn't sample its map, nor make it. Whatever such
-    outputs might say one day, nothing was ever learned from it.
+    An iteration that has no others is blind: deployed, it neither samples its map nor computes it. Nothing
+    is lost: what a channel that was never active would say one day, no regressor has learned to read.
 
     :param crops_rgb: (N, S, S, 3); boxes: (N, 3), as for `TRG.forward`.
     """

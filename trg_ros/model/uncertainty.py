@@ -79,6 +79,7 @@ class UncertaintyHead:
         return dataclasses.replace(self, output_bias=bias)
 
     def to_tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The tensors by name, as :meth:`from_tensors` takes them."""
         return {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
 
     @classmethod

@@ -53,6 +53,7 @@ class AppearanceSampler:
         self._skin = model.neutral[:SKIN_END]
 
     def draw(self, rng: np.random.Generator) -> Look:
+        """A random look; the eyes are painted later, by :meth:`paint_eyes`."""
         place = rng.uniform(0, len(SKIN_TONES) - 1)
         lower = int(place)
         base = SKIN_TONES[lower] * (1 - place + lower) + SKIN_TONES[min(lower + 1, 9)] * (place - lower)
