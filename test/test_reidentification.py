@@ -39,6 +39,18 @@ def test_who_was_away_has_to_look_the_same_in_every_part():
         assert who == expected
 
 
+def test_what_hides_somebody_is_not_remembered_as_the_persons_look():
+    """A hand before the face, or a ghost on what covers it: followed for some images, then lost."""
+    person, covered = followed(), LOOK - 0.6
+    for frame in range(6, 11):
+        person.observe(head(), covered, frame / 15)
+    person.lose()
+    np.testing.assert_allclose(person.look, LOOK)
+    for frame in range(20, 40):
+        person.observe(head(), covered, frame / 15)
+    assert np.abs(person.look - covered).max() < 0.2  # it was no cover but the light
+
+
 def test_looks_that_are_alike_speak_for_one_person_and_others_against_it():
     assert unlikeness(LOOK, LOOK) < -5
     assert unlikeness(LOOK, LOOK + 0.6) > 12

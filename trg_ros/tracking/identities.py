@@ -59,6 +59,8 @@ class Identities:
                 self.tracks.append(Track(self._next_id, -1, self._person(sight), sight, since_s))
                 self._next_id += 1
         self.lost = [track for track in known if track not in self.tracks]
+        for track in self.lost:
+            track.person.lose()
         wanted = {track.slot for track in self.lost}
         without = [track for track in self.tracks if track.id and track.slot < 0]
         give_slots(without, taken, wanted, self._slots)

@@ -9,6 +9,7 @@ for longer may be further away, but then has to look the same.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +36,8 @@ _DOUBTFUL = 6.0
 _IMPOSSIBLE = 1e4
 #: Looks count for so long, in looks.
 _LOOKS = 10
+#: ... of who is still followed so much later, seconds: what hides somebody is seen before it is noticed.
+_SETTLED_S = 0.4
 #: Part of a face hidden by others that doubles the noise of its place.
 _HIDDEN = 0.1
 
@@ -156,6 +159,7 @@ class Person:
     course: Course
     look: Array
     _times: int = 1
+    _recent: deque[tuple[float, Array]] = field(default_factory=deque)
 
     @classmethod
     def of(cls, head: HeadPose, look: Array, stamp_s: float) -> Person:
@@ -165,15 +169,20 @@ class Person:
     def observe(self, head: HeadPose, look: Array, stamp_s: float, hidden: float = 0.0) -> None:
         """It was seen there, looking like that; so much of it was hidden by others, 0..1."""
         self.course.observe(head, stamp_s, hidden)
-        if look is UNSEEN:
-            return
+        if look is not UNSEEN:
+            self._recent.append((stamp_s, look))
+            self.look = np.where(np.isfinite(self.look), self.look, look)
+        while self._recent and stamp_s - self._recent[0][0] >= _SETTLED_S:
+            self._learn(self._recent.popleft()[1])
+
+    def lose(self) -> None:
+        """It isn't seen any more, and perhaps it wasn't in the last looks either."""
+        self._recent.clear()
+
+    def _learn(self, look: Array) -> None:
         self._times = min(self._times + 1, _LOOKS)
         step = (look - self.look) / self._times
-        known = np.isfinite(step)
-        if not known.all():
-            step = np.where(known, step, 0.0)
-            self.look = np.where(np.isfinite(self.look), self.look, look)
-        self.look = self.look + step
+        self.look = self.look + np.where(np.isfinite(step), step, 0.0)
 
     def surprise(self, head: HeadPose, look: Array, stamp_s: float, lost: bool) -> float:
         """-2 log likelihood (up to a constant) that this person is seen there, looking like that."""
