@@ -169,6 +169,7 @@ def test_other_encodings_go_through_cv_bridge(monkeypatch: pytest.MonkeyPatch) -
         np.full((6, 8, 3), 9, np.uint8),
         np.zeros((6, 8), np.float32),
         ValueError("no such thing"),
+        AttributeError("_ARRAY_API not found"),
     ]
 
     class CvBridge:
@@ -180,12 +181,14 @@ def test_other_encodings_go_through_cv_bridge(monkeypatch: pytest.MonkeyPatch) -
             return answer
 
     module = types.ModuleType("cv_bridge")
-    module.CvBridge, module.CvBridgeError = CvBridge, TypeError  # type: ignore[attr-defined]
+    module.CvBridge = CvBridge  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cv_bridge", module)
     assert (image_to_bgr(message) == 9).all()
     with pytest.raises(InputError, match=r"rare8.*float32"):
         image_to_bgr(message)
     with pytest.raises(InputError, match=r"rare8.*no such thing"):
+        image_to_bgr(message)
+    with pytest.raises(InputError, match=r"cv_bridge can't be loaded.*_ARRAY_API"):
         image_to_bgr(message)
     monkeypatch.setitem(sys.modules, "cv_bridge", None)
     with pytest.raises(InputError, match=r"cv_bridge can't be loaded.*use one of"):

@@ -158,12 +158,19 @@ def _through_cv_bridge(message: Image) -> npt.NDArray[np.uint8]:
     unknown = f"image has encoding '{message.encoding}'"
     advice = f"use one of {', '.join(sorted(_LAYOUTS))}"
     try:
-        from cv_bridge import CvBridge, CvBridgeError
-    except (ImportError, AttributeError, SystemError) as error:  # absent, or built for another NumPy
-        raise InputError(f"{unknown} and cv_bridge can't be loaded ({error}); {advice}") from error
-    try:
+        from cv_bridge import CvBridge
+
         converted = np.asarray(CvBridge().imgmsg_to_cv2(message, desired_encoding="bgr8"))
-    except (CvBridgeError, cv2.error, ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
+    # Absent, or built for another NumPy: the real one loads its compiled half only when it converts.
+    except (ImportError, AttributeError, SystemError) as error:
+        raise InputError(f"{unknown} and cv_bridge can't be loaded ({error}); {advice}") from error
+    except (
+        cv2.error,
+        ValueError,
+        TypeError,
+        LookupError,
+        RuntimeError,
+    ) as error:  # CvBridgeError: a TypeError
         raise InputError(f"{unknown}, which cv_bridge refuses ({error}); {advice}") from error
     if converted.dtype != np.uint8 or converted.shape != (message.height, message.width, 3):
         raise InputError(
