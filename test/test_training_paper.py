@@ -23,6 +23,20 @@ from trg_ros.training.paper_config import PaperConfig, paper_config_from_dict, r
 from trg_ros.training.state import load_state
 
 ROOT = Path(__file__).resolve().parents[1]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+THREADS_AFTER_TRAINING = """
+from pathlib import Path
+import torch
+from trg_ros.training.paper import distributed
+
+def threads():
+    return [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+
+with distributed():
+    assert any("gloo" in name for name in threads())
+    torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])
+assert not any("gloo" in name for name in threads()), threads()
+"""
 TINY = {
     "input_size": 32, "stem": "compact", "backbone_widths": [8, 8], "backbone_blocks": [1, 1],
     "deconv_widths": [8, 8], "point_feature_widths": [8, 4], "num_sampled": 305, "grid_size": 4,
@@ -58,18 +72,29 @@ def trainer(root: Path, output: Path, **changes) -> PaperTrainer:
     return PaperTrainer(paper_config_from_dict(recipe(root, output, **changes)))
 
 
+def run_in_two_processes(arguments: list[str], folder: Path) -> None:
+    done = subprocess.run(
+        [*TORCHRUN, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        cwd=folder, capture_output=True, text=True, timeout=380, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(sys.platform != "linux", reason="threads' names are read from /proc")
+def test_nothing_of_the_process_group_is_left_when_the_interpreter_ends(tmp_path):
+    """A thread of it that still works then asks for the interpreter's lock, which aborts the process."""
+    script = tmp_path / "threads.py"
+    script.write_text(THREADS_AFTER_TRAINING)
+    run_in_two_processes([str(script)], tmp_path)
+
+
 @pytest.mark.timeout(400)
 def test_two_processes_equal_one(data, tmp_path):
     """torchrun with gloo: the same batches lead to the same parameters."""
     config = tmp_path / "two.yaml"
     config.write_text(yaml.safe_dump({"recipe": "paper", **recipe(data, tmp_path / "two", steps=3)}))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, "-m", "trg_ros", "train", str(config)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=380, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_in_two_processes(["-m", "trg_ros", "train", str(config)], tmp_path)
     trainer(data, tmp_path / "one", steps=3).run()
     one, two = (load_state(tmp_path / name / "state.pt")["model"] for name in ("one", "two"))
     for name, value in one.items():

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -191,13 +192,15 @@ def _make_optimiser(model: TRG, config: PaperConfig) -> torch.optim.Optimizer:
 def distributed() -> Iterator[tuple[int, int, str]]:
     """Rank, number of processes and device of this process, as torchrun started it, or alone.
 
-    The process group ends with the context: one that lives until the interpreter ends can abort it, as its
-    threads still run.
+    The process group ends with the context, threads and all: one that still runs when the interpreter ends
+    can abort it.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     cuda = torch.cuda.is_available()
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else "cpu"
     if world > 1:
+        # A group that is there while this is imported (optimisers do it) is kept by its functions' defaults.
+        import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if cuda else "gloo")
     try:
         yield int(os.environ.get("RANK", "0")), world, device
