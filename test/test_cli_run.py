@@ -21,6 +21,7 @@ from trg_ros.commands import run as run_command
 from trg_ros.errors import CheckpointError, InputError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.media.frames import Frame, Source
+from trg_ros.media.results import ResultFolder
 from trg_ros.media.sources import open_source
 
 
@@ -197,6 +198,21 @@ def test_ctrl_c_in_a_video_keeps_what_was_done(frames, folder, monkeypatch, capf
     assert len(list(open_source("results/new/overlay.mp4"))) == 2
     lines = Path("results/new/heads.jsonl").read_text().splitlines()
     assert [json.loads(line)["index"] for line in lines] == [0, 1]
+
+
+def test_ctrl_c_between_a_line_and_its_overlay_waits(folder, with_a_head, monkeypatch, capfd):
+    draw = ResultFolder._draw
+
+    def interrupted(self, frame, camera, heads):
+        if frame.index == 2:
+            signal.raise_signal(signal.SIGINT)
+        draw(self, frame, camera, heads)
+
+    monkeypatch.setattr(ResultFolder, "_draw", interrupted)
+    assert cli.main(["run", "good/video.avi", "--out", "results/new", "--fov", "60"]) == 130
+    assert capfd.readouterr().out.startswith("3 frames, 3 heads")
+    assert len(Path("results/new/heads.jsonl").read_text().splitlines()) == 3
+    assert len(list(open_source("results/new/overlay.mp4"))) == 3
 
 
 def test_ctrl_c_does_not_replace_the_results_of_an_earlier_run(folder, with_a_head, monkeypatch):

@@ -141,6 +141,14 @@ def test_several_processes_render_what_one_does(
 def test_a_wrong_face_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't read the face model"):
         FaceModel.load(tmp_path / "absent.npz")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    np.savez(tmp_path / "whole.npz", neutral=np.zeros(300))
+    contents = (b"", b"\xff\xd8\xff a picture", (tmp_path / "whole.npz").read_bytes()[:200])
+    for index, content in enumerate([*contents, (tmp_path / "array.npy").read_bytes()]):
+        path = tmp_path / f"{index}.npz"
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=rf"{index}.npz \(not an .npz file\); see docs"):
+            FaceModel.load(path)
     np.savez(tmp_path / "other.npz", neutral=np.zeros(3))
     with pytest.raises(InputError, match="'identity' is missing"):
         FaceModel.load(tmp_path / "other.npz")

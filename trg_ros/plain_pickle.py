@@ -8,6 +8,8 @@ import io
 import math
 import pickle
 import struct
+import zipfile
+import zlib
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +28,8 @@ UNREADABLE = (
     TypeError,
     ValueError,
     struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 
 _NUMBERS = ("b1", "f2", "f4", "f8", *(f"{kind}{size}" for kind in "iu" for size in "1248"))

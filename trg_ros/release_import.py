@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trg_ros.checkpoint import HEAD_CONVENTION, Checkpoint, CheckpointInfo, StrPath, save_checkpoint
+from trg_ros.checkpoint_file import file_digest
 from trg_ros.errors import CheckpointError, InputError
 from trg_ros.model.config import TRGConfig
 from trg_ros.model.state import Shape, check_tensors, expected_state
@@ -74,7 +75,7 @@ def read_release(state_dict_path: Path, assets_dir: Path) -> Release:
     except CheckpointError as error:
         raise CheckpointError(f"{state_dict_path}: {error}") from error
     _check_initial_face(assets_dir / SIDE_FILES[1], initial_face, state["initial_landmarks"])
-    files = {state_dict_path: _sha256(state_dict_path)}
+    files = {state_dict_path: file_digest(state_dict_path)}
     files |= {assets_dir / name: hashlib.sha256(content).hexdigest() for name, content in assets.items()}
     weights = {name: value.numpy() for name, value in state.items()}
     return Release(weights, topology, {f"sha256 of {path.name}": digest for path, digest in files.items()})
@@ -175,24 +176,14 @@ def _read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _load_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(
-            f"{path}: not a state dict of tensors, or a damaged one ({reason[0]})"
-        ) from error
+        # torch's own words would have the file loaded in a way that runs what is in it
+        raise CheckpointError(f"{path}: not a state dict of tensors, or a damaged one") from error
     is_state = isinstance(state, dict) and all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     )

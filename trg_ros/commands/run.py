@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from trg_ros.arguments import at_least
@@ -251,9 +252,10 @@ class _Run:
             raise InputError(f"no face found in '{frame.name}'")
         origin, checkpoint = self._intrinsics.origin(frame), self._finder.checkpoint_name
         record = frame_record(frame, camera, heads, origin, checkpoint)
-        self._results.add(frame, camera, heads, record)
-        self.frames += 1
-        self.heads += len(heads)
+        with _interrupted_afterwards():
+            self._results.add(frame, camera, heads, record)
+            self.frames += 1
+            self.heads += len(heads)
 
 
 def _stem(source: Source) -> str:
@@ -262,6 +264,19 @@ def _stem(source: Source) -> str:
 
 def _tell(message: str) -> None:
     print(f"trg-headpose: {message}", file=sys.stderr)
+
+
+@contextmanager
+def _interrupted_afterwards() -> Iterator[None]:
+    """Lets Ctrl-C wait, so that each frame has both its line and its overlay, or neither."""
+    waiting: list[tuple[int, FrameType | None]] = []
+    previous = signal.signal(signal.SIGINT, lambda *interruption: waiting.append(interruption))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if waiting and callable(previous):
+        previous(*waiting[0])
 
 
 @contextmanager

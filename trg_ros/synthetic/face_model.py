@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from trg_ros.errors import InputError
+from trg_ros.plain_pickle import UNREADABLE
 
 MODEL_TO_HEAD = np.diag([1.0, -1.0, -1.0])
 METRES_PER_UNIT = 0.01
@@ -52,14 +53,15 @@ class FaceModel:
         """:raises InputError: when the file is missing or not a packed ICT-FaceKit model."""
         try:
             with np.load(path) as archive:
-                missing = [name for name in _ARRAYS if name not in archive.files]
-                if missing:
-                    raise InputError(f"{path} is not a packed ICT-FaceKit model: {missing[0]!r} is missing")
-                arrays = {name: archive[name] for name in _ARRAYS}
-        except (OSError, ValueError) as error:
+                arrays = {name: archive[name] for name in _ARRAYS if name in archive.files}
+        except UNREADABLE as error:
+            reason = getattr(error, "strerror", None) or "not an .npz file"
             raise InputError(
-                f"can't read the face model {path} ({error}); see docs/training.md on where to get it"
+                f"can't read the face model {path} ({reason}); see docs/training.md on where to get it"
             ) from error
+        missing = [name for name in _ARRAYS if name not in arrays]
+        if missing:
+            raise InputError(f"{path} is not a packed ICT-FaceKit model: {missing[0]!r} is missing")
         triangles, material = _triangulate(arrays["quads"], arrays["quad_material"])
         seen = ~np.isin(material, _INVISIBLE)
         triangles, material = triangles[seen], material[seen]
