@@ -27,6 +27,15 @@ def digest(tensors: Tensors) -> str:
     return total.hexdigest()
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file of any size and kind."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
 def write_atomically(path: Path, content: bytes) -> Path:
     """Write a file, all of it or nothing. :raises CheckpointError: when it can't be written."""
     temporary = None

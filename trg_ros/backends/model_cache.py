@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -12,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+
+from trg_ros.checkpoint_file import file_digest
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ def _store(entry: Path, value: T, save: Callable[[T, Path], None]) -> None:
     temporary = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}."))
     try:
         save(value, temporary)
-        hashes = {file.name: _sha256(file) for file in temporary.iterdir()}
+        hashes = {file.name: file_digest(file) for file in temporary.iterdir()}
         (temporary / _MANIFEST).write_text(json.dumps(hashes), encoding="utf-8")
         if entry.exists():
             shutil.rmtree(entry)
@@ -104,13 +105,5 @@ def _tidy(directory: Path) -> None:
 
 def _check(entry: Path) -> None:
     for name, expected in json.loads((entry / _MANIFEST).read_text(encoding="utf-8")).items():
-        if _sha256(entry / name) != expected:
+        if file_digest(entry / name) != expected:
             raise ValueError(f"{name} is not what was written")
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
