@@ -60,7 +60,7 @@ class DiscBackend:
     Without one it answers with an average head, as a real network would, and its second opinion differs.
     """
 
-    device = "cpu"
+    device, name = "cpu", "discs"
 
     def __init__(self):
         self.batches = []

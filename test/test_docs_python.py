@@ -56,6 +56,8 @@ def test_every_block_runs(ready, capsys):
     assert "HeadPose(x=" in printed
     assert "phone.jpg exif [HeadPose" in printed and "web.jpg assumed [HeadPose" in printed
     assert "damaged.jpg' is truncated" in printed
+    estimator = names["estimator"]
+    assert repr(estimator) == "HeadPoseEstimator(discs 1, discs on cpu)"
     (head,) = names["heads"]
     assert np.linalg.norm(head.translation - CENTERS[0]) < 0.02
     (person,) = names["people"]

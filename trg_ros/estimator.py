@@ -98,6 +98,10 @@ class HeadPoseEstimator:
             checkpoint = dataclasses.replace(checkpoint, uncertainty=None)
         return cls(checkpoint, network, detector)
 
+    def __repr__(self) -> str:
+        weights = f"{self.checkpoint.info.name} {self.checkpoint.info.version}".strip()
+        return f"HeadPoseEstimator({weights}, {self.backend_name} on {self.device})"
+
     @property
     def device(self) -> str:
         """Where the network runs: "cpu", "cuda:0", ..."""
