@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from trg_ros.ros.pipeline import Pipeline
 
 
+_NOT_ACTIVE = "not active: ros2 lifecycle set <node> activate (configure before, if it is unconfigured)"
+
+
 class Services:
     """`~/reset` and `~/set_detector`. Both refuse while the node isn't active."""
 
@@ -29,7 +32,7 @@ class Services:
         """Forget all heads; those that come get new ids, filters start afresh."""
         pipeline = self._pipeline()
         if pipeline is None:
-            response.message = "not active"
+            response.message = _NOT_ACTIVE
         else:
             pipeline.request_reset()
             response.success = True
@@ -39,7 +42,7 @@ class Services:
         """True: look for new faces; False: follow only the heads known now."""
         pipeline = self._pipeline()
         if pipeline is None:
-            response.message = "not active"
+            response.message = _NOT_ACTIVE
         elif self._settings().detector == "topic":
             response.message = "faces are looked for elsewhere (detector: topic)"
         else:
