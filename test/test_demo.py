@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from trg_ros.demo import __main__ as demo
 from trg_ros.demo.motion import PoseSample, compare_with_known_motion
 from trg_ros.demo.processes import Child, prepare_environment, share_folder
 
@@ -212,3 +213,25 @@ def test_a_photo_that_is_none_is_one_line(tmp_path):
     done = run_demo(tmp_path, "--photo", str(tmp_path / "photo.jpg"))
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and "photo.jpg" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rate", "nan"], "nan must be a finite number above 0"),
+        (["--photo", "missing.jpg"], "can't read 'missing.jpg'"),
+        (["--photo", "photo.png", "--out", "photo.png"], "can't write 'photo.png'"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_before_anything_starts(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    cv2.imwrite("photo.png", np.zeros((48, 64, 3), np.uint8))
+    try:
+        status = demo.main(arguments)
+    except SystemExit as leaving:  # argparse
+        status = leaving.code
+    assert status in (1, 2) and message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]

@@ -13,8 +13,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trg_ros.arguments import positive
 from trg_ros.demo.processes import Child, prepare_environment, share_folder
 from trg_ros.errors import InputError, TrgRosError
+from trg_ros.media.photo import check_photo_signature
+from trg_ros.media.recording import writing_to
 
 if TYPE_CHECKING:
     from trg_ros.demo.bag import Bag
@@ -42,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m trg_ros.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder (default: demo_output)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long to watch (default: 10)")
+    parser.add_argument("--seconds", type=positive, default=10.0, help="how long to watch (default: 10)")
     parser.add_argument(
-        "--patience", type=float, default=120.0, help="seconds until the first pose (default: 120)"
+        "--patience", type=positive, default=120.0, help="seconds until the first pose (default: 120)"
     )
-    parser.add_argument("--rate", type=float, default=10.0, help="images per second (default: 10)")
+    parser.add_argument("--rate", type=positive, default=10.0, help="images per second (default: 10)")
     parser.add_argument("--photo", type=Path, help="a photo with a face (default: scikit-image's astronaut)")
     parser.add_argument("--checkpoint", default="", help="weights (default: the packaged ones)")
     return parser.parse_args(argv)
@@ -55,9 +58,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _run(args: argparse.Namespace) -> None:
     photo = args.photo if args.photo is not None else _astronaut()
     look_at = _FACE_IN_ASTRONAUT if args.photo is None else (0.5, 0.5)
-    args.out.mkdir(parents=True, exist_ok=True)
+    check_photo_signature(photo)
     log_folder = args.out / "logs"
-    log_folder.mkdir(exist_ok=True)
+    with writing_to(args.out):
+        log_folder.mkdir(parents=True, exist_ok=True)
     prepare_environment(log_folder.absolute())
     print(
         f"demo: {photo.name} seen by a turning, zooming camera; ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}"
