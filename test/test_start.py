@@ -55,7 +55,9 @@ def test_a_compiled_network_needs_no_torch(
     assert run_python(ESTIMATES, str(weights), device) == "openvino fp32 (80, 3) (6, 6)\n"
 
 
-@pytest.mark.parametrize("module", ["commands.run", "media.recording", "tracking.filtering", "ros.node", "demo.client"])
+@pytest.mark.parametrize(
+    "module", ["commands.run", "media.recording", "tracking.filtering", "ros.node", "demo.client"]
+)
 def test_modules_that_robots_start_with_need_no_torch(module: str) -> None:
     if module.startswith(("ros.", "demo.")):
         pytest.importorskip("rclpy")
