@@ -57,6 +57,20 @@ def test_from_data_set_to_report(dataset, tmp_path, checkpoint, capsys):
     assert (out / "worst.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [(["--size", "1000000"], "input_size must be"), (["--out", "file"], "--out file is a file")],
+)
+def test_what_cannot_be_meant_is_told_before_the_data_are_read(
+    option, message, tmp_path, checkpoint, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("precious")
+    arguments = ["--dataset", "synthetic", "--data", "missing", "--checkpoint", str(checkpoint)]
+    assert main(["evaluate", *arguments, *option]) == 2
+    assert message in capsys.readouterr().err and Path("file").read_text() == "precious"
+
+
 def test_pnp_can_be_measured(tmp_path, checkpoint, capsys):
     write_biwi(tmp_path / "b", heads(2))
     arguments = ["--dataset", "biwi", "--data", str(tmp_path / "b"), "--boxes", "mesh", "--device", "cpu"]

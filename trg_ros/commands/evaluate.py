@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +77,10 @@ def main(args: argparse.Namespace) -> int:
         return _run_protocol(args, path, checkpoint)
     from trg_ros.training.packaging import measure
 
+    size = replace(checkpoint.config, input_size=args.size or checkpoint.config.input_size).input_size
     held_out = _held_out(args)
     result: dict[str, Any] = {"checkpoint": str(path)}
-    result |= measure(checkpoint.build_model(), held_out, args.size or checkpoint.config.input_size)
+    result |= measure(checkpoint.build_model(), held_out, size)
     result["calibration"] = _calibration(checkpoint, held_out, args.device)
     print(json.dumps(result, indent=2))
     return 0
@@ -130,6 +132,8 @@ def _run_protocol(args: argparse.Namespace, path: Path, checkpoint: "Checkpoint"
     from trg_ros.evaluation.protocol import NetworkPredictor, evaluate_dataset
     from trg_ros.evaluation.report import markdown_table, write_report
 
+    if args.out and Path(args.out).is_file():  # said now, not after hours
+        raise InputError(f"--out {args.out} is a file; give a folder")
     predict = NetworkPredictor(checkpoint, args.device, args.pose_source)
     dataset: HeadDataset
     if args.dataset == "synthetic":
