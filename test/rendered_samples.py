@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from trg_ros.crop import centered_box
 from trg_ros.synthetic.landmark_set import default_landmark_set
-from trg_ros.training.augmentation import trg_boxes
 
 MARGIN = 1.7  # side of the picture over that of the box
 SIDE = 64
@@ -21,7 +21,7 @@ def fake_samples(count: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarra
     rotation[:, 0, 2], rotation[:, 2, 0], rotation[:, 1, 1] = np.sin(angle), -np.sin(angle), 1
     translation = rng.uniform([-0.2, -0.2, 0.5], [0.2, 0.2, 1.5], (count, 3)).astype(np.float32)
     points = landmarks[:, chosen.landmarks68] @ rotation.transpose(0, 2, 1) + translation[:, None]
-    box = trg_boxes(points)
+    box = centered_box(points[..., :2] / points[..., 2:]).astype(np.float32)
     images = np.zeros((count, SIDE, SIDE, 4), np.uint8)
     pixels = (
         (points[..., :2] / points[..., 2:] - box[:, None, :2]) / (MARGIN * box[:, None, 2:]) + 0.5

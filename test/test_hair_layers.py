@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from trg_ros.training.hair_layers import HairLayers
+from trg_ros.synthetic.augmentation.hair_layers import HairLayers
 
 SIZE = 96
 

@@ -19,7 +19,7 @@ from trg_ros.evaluation import quantization
 from trg_ros.evaluation.quantization import compare, with_integers
 from trg_ros.model.deploy import DeployedTRG
 from trg_ros.model.quantization import _best_peak, activation_peaks, quantised
-from trg_ros.training.augmentation import TrainingBatch
+from trg_ros.synthetic.augmentation import TrainingBatch
 
 needs_vnni = pytest.mark.skipif(
     not (openvino_installed() and has_vnni()), reason="needs openvino and a CPU with VNNI"

@@ -6,12 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Imports against the order, by the module that has them; the page says why.
-AGAINST_THE_ORDER = {
-    ("trg_ros.detection", "finder"),
-    ("trg_ros.evaluation.looks", "training"),
-    ("trg_ros.evaluation.quantization", "training"),
-    ("trg_ros.evaluation.rendered", "training"),
-}
+AGAINST_THE_ORDER = {("trg_ros.detection", "finder")}
 #: Neither is a room: the package's version and public names, and the messages that are generated.
 EVERYBODYS = {"__version__", "msg"}
 MAY_KNOW_ROS = {"ros", "demo", "benchmark"}

@@ -8,9 +8,9 @@ pytest.importorskip("numba", reason="training needs the extra [train]")
 from rendered_samples import MARGIN, fake_samples
 
 from trg_ros.geometry import geodesic_distance
+from trg_ros.synthetic.augmentation import AugmentationConfig, Augmenter, TrainingBatch
 from trg_ros.synthetic.dataset import RenderedSamples
 from trg_ros.synthetic.landmark_set import default_landmark_set
-from trg_ros.training.augmentation import AugmentationConfig, Augmenter, TrainingBatch
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -8,7 +8,7 @@ pytest.importorskip("numba", reason="training needs the extra [train]")
 
 from small_network import small_network
 
-from trg_ros.training.augmentation import TrainingBatch
+from trg_ros.synthetic.augmentation import TrainingBatch
 from trg_ros.training.health import blind_iterations
 
 

@@ -14,8 +14,8 @@ from trg_ros.crop import CropWindows, crop_camera
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.evaluation.metrics import PoseSet
 from trg_ros.model.topology import SELLION
+from trg_ros.synthetic.augmentation import TrainingBatch
 from trg_ros.synthetic.landmark_set import default_landmark_set
-from trg_ros.training.augmentation import TrainingBatch
 from trg_ros.uncertainty import face_origin
 from trg_ros.windows import windows_of_boxes
 

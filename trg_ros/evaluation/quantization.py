@@ -13,7 +13,7 @@ from trg_ros.evaluation.metrics import PoseSet, per_sample_errors
 from trg_ros.model.deploy import DeployedTRG
 from trg_ros.model.quantization import activation_peaks, quantised
 from trg_ros.model.rounding import silenced, with_rounded_regressors
-from trg_ros.training.augmentation import TrainingBatch
+from trg_ros.synthetic.augmentation import TrainingBatch
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import torch
 from trg_ros.evaluation.metrics import PoseSet
 from trg_ros.model.network import TRG, project_to_crop
 from trg_ros.model.preprocessing import normalise_crops
+from trg_ros.synthetic.augmentation import AugmentationConfig, Augmenter, TrainingBatch
 from trg_ros.synthetic.backgrounds import procedural_patches
 from trg_ros.synthetic.dataset import RenderedDataset
 from trg_ros.synthetic.landmark_set import default_landmark_set
-from trg_ros.training.augmentation import AugmentationConfig, Augmenter, TrainingBatch
 
 HELD_OUT_SEED = 900001
 # Camera roll beyond what was rendered is an augmentation, and mirror images add nothing here.

@@ -19,12 +19,12 @@ import torch
 from trg_ros.model.losses import TRGTargets
 from trg_ros.model.network import project_to_crop
 from trg_ros.model.preprocessing import normalise_crops
+from trg_ros.synthetic.augmentation import Augmenter, TrainingBatch
+from trg_ros.synthetic.augmentation.hair_layers import HairLayers
 from trg_ros.synthetic.backgrounds import photo_patches, procedural_patches
 from trg_ros.synthetic.dataset import RenderedDataset
 from trg_ros.synthetic.landmark_set import LandmarkSet
-from trg_ros.training.augmentation import Augmenter, TrainingBatch
 from trg_ros.training.config import DataConfig, TrainingConfig
-from trg_ros.training.hair_layers import HairLayers
 
 
 @dataclass

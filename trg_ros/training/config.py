@@ -10,7 +10,7 @@ import yaml
 from trg_ros.errors import InputError
 from trg_ros.model.config import TRGConfig
 from trg_ros.model.losses import LossWeights
-from trg_ros.training.augmentation import AugmentationConfig
+from trg_ros.synthetic.augmentation import AugmentationConfig
 
 
 @dataclass(frozen=True)

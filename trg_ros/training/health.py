@@ -5,7 +5,7 @@ from torch import Tensor
 
 from trg_ros.model.network import TRG
 from trg_ros.model.preprocessing import normalise_crops
-from trg_ros.training.augmentation import TrainingBatch
+from trg_ros.synthetic.augmentation import TrainingBatch
 
 _CROPS = 100
 

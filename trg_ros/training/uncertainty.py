@@ -24,9 +24,9 @@ from trg_ros.evaluation.looks import Looks, joined_looks, single_looks
 from trg_ros.evaluation.quantization import TRAINING_SAMPLES, with_integers
 from trg_ros.evaluation.rendered import HeldOutSet
 from trg_ros.model.uncertainty import INPUTS, NUMBERS, RESIDUAL_UNIT, UncertaintyHead, pose_factor
+from trg_ros.synthetic.augmentation import Augmenter, TrainingBatch
 from trg_ros.synthetic.dataset import RenderedDataset
 from trg_ros.synthetic.landmark_set import default_landmark_set
-from trg_ros.training.augmentation import Augmenter, TrainingBatch
 from trg_ros.training.batches import load_backgrounds
 from trg_ros.training.config import TrainingConfig
 from trg_ros.uncertainty import uncertainty_inputs

@@ -8,7 +8,7 @@ import math
 import numba as nb
 import numpy as np
 
-OCCLUDER_ELLIPSE, OCCLUDER_CAPSULE, OCCLUDER_BOX = 0, 1, 2
+OCCLUDER_ELLIPSE, OCCLUDER_CAPSULE = 0, 1  # anything else: a box
 OCCLUDER_COLUMNS = 14
 """kind, center x, y, half size a, b (pixels), cos, sin of its angle, softness (pixels), r, g, b (0..255),
 texture weight, texture offset x, y (pixels)."""

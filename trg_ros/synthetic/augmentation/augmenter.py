@@ -13,48 +13,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from trg_ros.crop import centered_box
 from trg_ros.geometry import shortest_turn
+from trg_ros.synthetic.augmentation import pixel_kernels
+from trg_ros.synthetic.augmentation.config import AugmentationConfig
+from trg_ros.synthetic.augmentation.hair_layers import HairLayers
+from trg_ros.synthetic.augmentation.pixel_effects import blur, develop, draw_occluders, place_background
 from trg_ros.synthetic.dataset import RenderedSamples
-from trg_ros.training import pixel_kernels
-from trg_ros.training.hair_layers import HairLayers
-from trg_ros.training.pixel_effects import blur, develop, draw_occluders, place_background
 
 _NEAREST_M, _WIDEST = 0.25, 0.8  # a wrong focal length puts no head nearer, or farther from the axis (x/z)
 _MIRROR = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """Strengths; probabilities of the pixel effects are multiplied by ``photometric`` (0 switches them off);
-    ``clear_...``: pictures as good cameras take them in daylight, with fewer. ``settled_...``: crops as a
-    second look sees them, from a virtual camera turned to the head, upright with it but for a few degrees, in
-    a box that is nearly right. ``hair_probability``: of long hair over a face that looks roughly at the
-    camera. ``tracked_...``: crops as trackers cut them: turned and upright like those, in TRG's box, which is
-    where the head was expected to be. ``focal_error``: a camera's true focal length over the one that its
-    calibration says, log-uniform; labels are then what the wrong calibration makes of the head.
-    """
-
-    roll_probability: float = 0.6
-    roll_degrees: float = 40.0
-    wide_roll_probability: float = 0.1
-    wide_roll_degrees: float = 180.0
-    flip_probability: float = 0.5
-    center_jitter: float = 0.15
-    wide_center_jitter: float = 0.22
-    scale_sigma: float = 0.08
-    settled_probability: float = 0.0
-    settled_roll_sigma_degrees: float = 5.0
-    settled_center_jitter: float = 0.04
-    settled_scale_sigma: float = 0.04
-    tracked_probability: float = 0.0
-    tracked_center_jitter: float = 0.08
-    tracked_scale_sigma: float = 0.06
-    photometric: float = 1.0
-    clear_probability: float = 0.0
-    clear_photometric: float = 0.25
-    hair_probability: float = 0.0
-    focal_error_probability: float = 0.0
-    focal_error: tuple[float, float] = (0.7, 2.8)
 
 
 @dataclass(frozen=True)
@@ -69,16 +37,6 @@ class TrainingBatch:
     translation: np.ndarray
     landmarks_head: np.ndarray
     occluded: np.ndarray
-
-
-def trg_boxes(landmarks68_camera: np.ndarray) -> np.ndarray:
-    """TRG boxes (N, 3) [centre x, centre y, side] in the normalised plane of the 68 points (N, 68, 3) in the
-    camera frame: middle of their extent, 1.5 times the larger extent (release convention)."""
-    plane = landmarks68_camera[..., :2] / landmarks68_camera[..., 2:]
-    low, high = plane.min(axis=1), plane.max(axis=1)
-    return np.concatenate([(low + high) / 2, 1.5 * (high - low).max(axis=1, keepdims=True)], axis=1).astype(
-        np.float32
-    )
 
 
 class Augmenter:
@@ -117,11 +75,11 @@ class Augmenter:
         turn = _roll_matrices(roll)
         if (upright := settled | tracked).any():
             noise = np.deg2rad(rng.normal(0, self.config.settled_roll_sigma_degrees, count))
-            facing = _roll_matrices(noise) @ _facing_upright(trg_boxes(points68)[:, :2], rotation)
+            facing = _roll_matrices(noise) @ _facing_upright(_trg_boxes(points68)[:, :2], rotation)
             turn = np.where(upright[:, None, None], facing, turn)
         rotation, translation = turn @ rotation, np.einsum("nij,nj->ni", turn, translation)
         points68 = points68 @ turn.transpose(0, 2, 1)
-        box = self._jitter(trg_boxes(points68), settled, tracked, rng)
+        box = self._jitter(_trg_boxes(points68), settled, tracked, rng)
         box[:, 2] *= self._view
         marks = self._under_hair(points68, rotation, box, rng)
         maps = self._head_maps(samples, box, turn, mirrored)
@@ -273,6 +231,11 @@ class Augmenter:
             encoded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(20, 90))])[1]
             out = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
         return out, occluded
+
+
+def _trg_boxes(landmarks68_camera: np.ndarray) -> np.ndarray:
+    """TRG's boxes (N, 3) in the normalised plane around the 68 points (N, 68, 3) in the camera frame."""
+    return centered_box(landmarks68_camera[..., :2] / landmarks68_camera[..., 2:]).astype(np.float32)
 
 
 def _turn_to(points: np.ndarray) -> np.ndarray:

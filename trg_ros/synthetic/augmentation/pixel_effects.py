@@ -6,7 +6,7 @@ import math
 import cv2
 import numpy as np
 
-from trg_ros.training import pixel_kernels
+from trg_ros.synthetic.augmentation import pixel_kernels
 
 _NOISE = np.random.default_rng(7).standard_normal(1 << 18).astype(np.float32)
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
