@@ -318,3 +318,9 @@ def test_a_head_seen_from_above_has_no_upright():
     np.testing.assert_allclose(
         windows.camera_R_virtual[0], shortest_turn(middle[None] / np.linalg.norm(middle))[0], atol=1e-12
     )
+
+
+def test_no_windows_have_no_boxes() -> None:
+    camera = CameraModel.pinhole(600, 600, 319.5, 239.5, 640, 480)
+    windows = CropWindows.from_boxes(camera, np.empty((0, 4)))
+    assert windows.to_boxes(camera).shape == (0, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -127,8 +128,8 @@ class CropWindows:
     def rays(self, plane: Array) -> Array:
         """Points (N, ..., 2) of the windows' normalised planes as points (N, ..., 3) in the camera frame."""
         points = np.concatenate([plane, np.ones((*plane.shape[:-1], 1))], axis=-1)
-        turned = points.reshape(len(self), -1, 3) @ self.camera_R_virtual.transpose(0, 2, 1)
-        return turned.reshape(points.shape)
+        each = points.reshape(len(self), prod(points.shape[1:-1]), 3)
+        return (each @ self.camera_R_virtual.transpose(0, 2, 1)).reshape(points.shape)
 
 
 def _virtual_rotation(rays: Array) -> Array:
