@@ -94,7 +94,9 @@ def load_training_config(path: Path | str) -> TrainingConfig:
     try:
         raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"can't read the training configuration {path}: {error}") from error
+        raise InputError(
+            f"can't read the training configuration {path}: {getattr(error, 'strerror', None) or error}"
+        ) from error
     if not isinstance(raw, dict):
         raise InputError(f"{path} must hold a mapping with name, output, data and model")
     return training_config_from_dict(raw, str(path))

@@ -93,7 +93,9 @@ def read_recipe(path: Path | str) -> dict[str, Any] | None:
     try:
         raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"can't read the training configuration {path}: {error}") from error
+        raise InputError(
+            f"can't read the training configuration {path}: {getattr(error, 'strerror', None) or error}"
+        ) from error
     if not isinstance(raw, dict) or "recipe" not in raw:
         return None
     if raw["recipe"] != RECIPE:
