@@ -25,7 +25,7 @@ from trg_ros.evaluation.metrics import PoseSet, per_sample_errors, summarise
 from trg_ros.evaluation.rendered import HeldOutSet
 from trg_ros.model_card import gigaflops
 
-#: As trackers see heads, and as the first look at a detector's box does.
+#: As second looks see heads, and as the first look at a detector's box does.
 CONDITIONS = ("settled", "hard")
 _ERRORS = ("geodesic_mean_deg", "geodesic_median_deg", "tz_relative_median", "landmark_mean_m")
 

@@ -138,7 +138,7 @@ def _draw_front(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("network, CPU ms, one face")
-    axes.set_ylabel("rotation, mean error in degrees, as trackers see heads")
+    axes.set_ylabel("rotation, mean error in degrees, in second looks")
     axes.grid(True, which="both", alpha=0.3)
     axes.margins(x=0.1, y=0.15)
     axes.legend()
@@ -162,7 +162,7 @@ def architectures_section(report: dict[str, Any], path: Path) -> str:
     ]
     if heads := settings.get("held_out_heads"):
         sections[-1] += (
-            f" Errors on the same {heads} held-out rendered heads: settled as trackers see them, hard as the "
+            f" Errors on the same {heads} held-out rendered heads: settled as second looks see them, hard as the "
             "first look at a detector's sloppy box does; median, depth and landmarks are of settled ones."
         )
     remarks = path.with_suffix(".md")
