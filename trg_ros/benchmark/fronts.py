@@ -162,8 +162,8 @@ def architectures_section(report: dict[str, Any], path: Path) -> str:
     ]
     if heads := settings.get("held_out_heads"):
         sections[-1] += (
-            f" Errors on the same {heads} held-out rendered heads: settled as second looks see them, hard as the "
-            "first look at a detector's sloppy box does; median, depth and landmarks are of settled ones."
+            f" Errors on the same {heads} held-out rendered heads: settled as second looks see them, hard as "
+            "the first look at a sloppy box does; median, depth and landmarks are of settled ones."
         )
     remarks = path.with_suffix(".md")
     if remarks.is_file():
