@@ -221,11 +221,7 @@ def test_a_frame_is_a_tracked_one(faces):
 )
 def test_bad_arguments_are_one_line(tmp_path, weights, capsys, options, complaint):
     arguments = ["benchmark", "--out", str(tmp_path / "out"), "--checkpoint", str(weights), *options]
-    try:
-        status = main(arguments)
-    except SystemExit as leaving:  # argparse
-        status = leaving.code
-    assert status == 2
+    assert main(arguments) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(lines) == 1 and complaint in lines[0]
     assert not (tmp_path / "out" / "benchmark.json").exists()

@@ -315,7 +315,6 @@ def test_the_network_is_loaded_as_the_options_say(options, asked, folder, monkey
 
 
 def test_help_names_every_back_end(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["run", "--help"])
+    assert cli.main(["run", "--help"]) == 0
     words = capsys.readouterr().out.replace(",", " ").split()
     assert set(BACKENDS) <= set(words)

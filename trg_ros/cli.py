@@ -52,9 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Idle OpenMP threads that spin make torch several times slower beside other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        parser = _parser(arguments)
-        _refuse_names_without_sense(parser, arguments)
-        args = parser.parse_args(arguments)
+        try:
+            parser = _parser(arguments)
+            _refuse_names_without_sense(parser, arguments)
+            args = parser.parse_args(arguments)
+        except SystemExit as leaving:  # argparse has said why, or helped
+            return int(leaving.code or 0)
         status = int(import_module(_module(args.command)).main(args))
         if sys.stdout is not None:  # the shell's `>&-`
             sys.stdout.flush()
