@@ -200,6 +200,15 @@ def test_ctrl_c_in_a_video_keeps_what_was_done(frames, folder, monkeypatch, capf
     assert [json.loads(line)["index"] for line in lines] == [0, 1]
 
 
+@pytest.fixture
+def ctrl_c_interrupts():
+    """Also where whoever started the tests has it ignored, as shells do for jobs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_ctrl_c_between_a_line_and_its_overlay_waits(folder, with_a_head, monkeypatch, capfd):
     draw = ResultFolder._draw
 
