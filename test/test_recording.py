@@ -1,6 +1,7 @@
 """Results appear complete or not at all."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -44,6 +45,19 @@ def test_commit_makes_the_folder_with_usual_permissions(tmp_path):
     assert (tmp_path / "a" / "b").stat().st_mode & 0o500 == 0o500
     (tmp_path / "usual").mkdir()
     assert (tmp_path / "a" / "b").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_folder_at_home_is_made_at_home(tmp_path, monkeypatch):
+    """Moving it there from the working folder could cross a file system, or need a right to write here."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "here")
+    with OutputFolder(Path("~/out")) as output:
+        (output.partial / "file").write_text("x")
+        assert not list((tmp_path / "here").iterdir())
+        output.commit()
+    assert (tmp_path / "home" / "out" / "file").read_text() == "x"
 
 
 def test_commit_into_an_existing_folder_replaces_and_keeps(tmp_path):

@@ -40,10 +40,11 @@ class OutputFolder:
     def __init__(self, path: Path) -> None:
         """:raises InputError: if no folder can be at this path."""
         self.path = checked_path(path)
-        self._ancestor = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        folders = (self.path, *self.path.absolute().parents)
+        self._ancestor = next(folder for folder in folders if folder.exists())
         checked_path(self._ancestor)
         if not self._ancestor.is_dir():
-            raise InputError(f"the output '{path}' can't be a folder: '{self._ancestor}' is a file")
+            raise InputError(f"the output '{self.path}' can't be a folder: '{self._ancestor}' is a file")
         if not os.access(self._ancestor, os.W_OK | os.X_OK):
             raise InputError(f"can't write into '{self._ancestor}' (no permission); give another --out")
         self._hidden: Path | None = None
