@@ -81,17 +81,21 @@ def test_the_crop_is_128_square_with_zeros_around(box: tuple[float, float, float
     assert middle["m10"] / middle["m00"] == pytest.approx((CROP_PX - 1) / 2, abs=1)
 
 
-@pytest.mark.parametrize("lean_deg", [-70.0, 0.0, 25.0, 160.0])
-def test_the_aligned_face_stands_upright(lean_deg: float) -> None:
-    """The crown is a white spot, wherever the head leans; REP 155's z points to it."""
-    centre, lean = np.array([300.0, 200.0]), np.radians(lean_deg)
-    up = np.array([np.sin(lean), -np.cos(lean), 0.0])
-    image = cv2.circle(
-        np.zeros((480, 640, 3), np.uint8), (centre + 40 * up[:2]).astype(int).tolist(), 5, (255,) * 3, -1
-    )
+@pytest.mark.parametrize("nod_deg", [0.0, 35.0])
+@pytest.mark.parametrize("lean_deg", [0.0, 30.0, -75.0, 150.0])
+def test_the_aligned_face_stands_upright(lean_deg: float, nod_deg: float) -> None:
+    """The crown is a white spot, wherever the head leans; REP 155's z points to it, as the camera sees it."""
+    lean, nod = np.radians([lean_deg, nod_deg])
+    up = np.array([np.sin(lean) * np.cos(nod), -np.cos(lean) * np.cos(nod), np.sin(nod)])
     face = np.eye(4)
-    face[:3, 2] = up
-    aligned = aligned_face(image, (240.0, 140.0, 360.0, 260.0), face)
+    face[:3, 2], face[:3, 3] = up, [-0.45, -0.3, 1.0]
+    centre, above = CAMERA.project(np.stack([face[:3, 3], face[:3, 3] + 1e-4 * up]))
+    crown = centre + 40 * (above - centre) / np.linalg.norm(above - centre)
+    image = cv2.circle(
+        np.zeros((480, 640, 3), np.uint8), crown.round().astype(int).tolist(), 5, (255,) * 3, -1
+    )
+    left, top = centre - 60
+    aligned = aligned_face(image, (left, top, left + 120, top + 120), face)
     assert aligned.shape == (CROP_PX, CROP_PX, 3)
     spot = cv2.moments(aligned[..., 0])
     x, y = spot["m10"] / spot["m00"], spot["m01"] / spot["m00"]
@@ -102,7 +106,7 @@ def test_the_aligned_face_stands_upright(lean_deg: float) -> None:
 def test_an_aligned_face_at_the_border_has_zeros_around() -> None:
     white = np.full((480, 640, 3), 255, np.uint8)
     face = np.eye(4)
-    face[:3, 2] = [np.sqrt(0.5), -np.sqrt(0.5), 0.0]
+    face[:3, 2], face[2, 3] = [np.sqrt(0.5), -np.sqrt(0.5), 0.0], 1.0
     aligned = aligned_face(white, (-0.5, -0.5, 99.5, 99.5), face)
     assert aligned[CROP_PX // 2, CROP_PX // 2, 0] == 255 and (aligned == 0).any()
 

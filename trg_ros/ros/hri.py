@@ -68,7 +68,8 @@ def aligned_face(
     image_bgr: npt.NDArray[np.uint8], box: Box, camera_T_face: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.uint8]:
     """As `cropped_face`, turned in the image until the head stands upright, so that the eyes are level."""
-    up_x, up_y = camera_T_face[:2, 2]
+    up, place = camera_T_face[:3, 2], camera_T_face[:3, 3]
+    up_x, up_y = up[:2] - up[2] * place[:2] / place[2]  # as the camera sees it there
     centre = np.array([0.5 * (box[0] + box[2]), 0.5 * (box[1] + box[3])])
     size = [max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1]))]
     turn = cv2.getRotationMatrix2D(centre.tolist(), float(np.degrees(np.arctan2(up_x, -up_y))), 1.0)
