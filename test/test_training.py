@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from rendered_samples import MARGIN, fake_samples
 
 from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
 from trg_ros.errors import CheckpointError, DeviceError, InputError
+from trg_ros.synthetic.augmentation import AugmentationConfig, Augmenter
 from trg_ros.synthetic.backgrounds import photo_patches, procedural_patches
 from trg_ros.synthetic.dataset import RenderedDataset, write_shard
 from trg_ros.synthetic.landmark_set import default_landmark_set
@@ -160,6 +162,29 @@ def test_new_shards_are_taken_in(data_root: Path, tmp_path: Path) -> None:
     assert len(dataset) == 4 and dataset.refresh() == 7
     assert np.array_equal(dataset.gather(np.array([5])).images[0], images[1])
     assert len(RenderedDataset(root, limit_shards=1)) == 4
+
+
+def test_pictures_of_several_sizes_give_the_same_batch(tmp_path: Path) -> None:
+    images, labels = fake_samples(4, 1)
+    ramp = np.linspace(20, 220, images.shape[1], dtype=np.float32)
+    picture = np.dstack([*np.meshgrid(ramp, ramp), np.full((len(ramp), len(ramp)), 255, np.float32)])
+    picture = picture[..., [0, 1, 0, 2]]  # red and blue grow to the right, green downwards; covered all over
+    images[:] = np.rint(picture)
+    doubled = np.stack([np.rint(cv2.resize(picture, None, fx=2, fy=2)).astype(np.uint8)] * len(images))
+    batches = []
+    for name, second in (("alike", images), ("mixed", doubled)):
+        write_shard(tmp_path / name, 0, images, labels, margin=MARGIN)
+        write_shard(tmp_path / name, 4, second, labels, margin=MARGIN)
+        config = AugmentationConfig(photometric=0.0, hair_probability=0.0)
+        landmark_set = default_landmark_set()
+        backgrounds = np.full((1, 64, 64, 3), 90, np.uint8)
+        augmenter = Augmenter(32, landmark_set.flip, landmark_set.landmarks68, backgrounds, config)
+        samples = RenderedDataset(tmp_path / name).gather(np.arange(8))
+        batches.append(augmenter(samples, np.random.default_rng(0)))
+    alike, mixed = batches
+    assert np.array_equal(alike.box, mixed.box)
+    inside = (slice(None), slice(8, 24), slice(8, 24))  # away from the pictures' edges
+    assert np.abs(alike.crops[inside].astype(int) - mixed.crops[inside]).max() <= 2
 
 
 def test_packaging_writes_a_checkpoint_that_says_what_it_is(data_root: Path, tmp_path: Path) -> None:

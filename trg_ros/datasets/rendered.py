@@ -82,7 +82,7 @@ class RenderedHeads(HeadDataset):
 
 def window_camera(one: RenderedSamples) -> CameraModel:
     """The camera whose full picture is the stored window of the first of these samples."""
-    size = one.images.shape[1]
+    size = len(one.images[0])
     focal = float(size / (one.margin * one.box[0, 2]))
     cx, cy = (size / 2 - 0.5) - focal * one.box[0, :2].astype(np.float64)
     return CameraModel.pinhole(focal, focal, float(cx), float(cy), size, size)

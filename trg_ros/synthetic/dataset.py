@@ -2,13 +2,15 @@
 
 A data set is a folder of shard folders ``shard_<first sample>``; each holds ``images.npy`` (memory-mapped
 when read) and ``labels.npz``. Sample i of seed s is the same picture however the shards were produced, so a
-data set can grow, be rendered by several processes, or be deleted and made again.
+data set can grow, be rendered by several processes, or be deleted and made again; shards may differ in the
+size of their pictures.
 """
 
 import json
 import mmap
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,15 @@ LABELS = ("rotation", "translation", "landmarks_head", "box")
 class RenderedSamples:
     """A batch of rendered heads.
 
-    images: (N, H, H, 4) uint8, RGB premultiplied by the coverage in channel 3, of a square window in the
-    normalised image plane whose centre is the box centre and whose side is ``margin`` times the box side.
+    images: N pictures (H, H, 4) uint8, whose H may differ: RGB premultiplied by the coverage in channel 3, of
+    a square window in the normalised image plane whose centre is the box centre and whose side is ``margin``
+    times the box side.
     rotation: (N, 3, 3) camera_R_head. translation: (N, 3) head origin in the camera frame, metres.
     landmarks_head: (N, V, 3) metres, head frame. box: (N, 3) TRG box centre x, centre y, side in the
     normalised plane.
     """
 
-    images: np.ndarray
+    images: Sequence[np.ndarray]
     rotation: np.ndarray
     translation: np.ndarray
     landmarks_head: np.ndarray
@@ -134,7 +137,7 @@ class RenderedDataset:
         labels = {key: np.stack([shard.labels[key][row] for shard, row in places]) for key in LABELS}
         for shard, row in places:
             _read_ahead(shard.images, row)
-        images = np.stack([shard.images[row] for shard, row in places])
+        images = [np.array(shard.images[row]) for shard, row in places]
         return RenderedSamples(images=images, margin=self._shards[0].margin, **labels)
 
     def mean_landmarks(self, samples: int = 4000) -> np.ndarray:

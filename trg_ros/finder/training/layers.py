@@ -36,16 +36,16 @@ class Head:
 
 def heads_of(samples: RenderedSamples) -> list[Head]:
     """The samples' pictures and where their 68 landmarks are in them."""
-    size = samples.images.shape[1]
+    size = np.array([len(image) for image in samples.images], float)
     chosen = samples.landmarks_head[:, default_landmark_set().landmarks68]
     camera = chosen @ samples.rotation.transpose(0, 2, 1) + samples.translation[:, None]
     plane = camera[..., :2] / camera[..., 2:]
     scale = size / (samples.margin * samples.box[:, 2])
-    points = (plane - samples.box[:, None, :2]) * scale[:, None, None] + (size / 2 - 0.5)
+    points = (plane - samples.box[:, None, :2]) * scale[:, None, None] + (size / 2 - 0.5)[:, None, None]
     ray = samples.translation / np.linalg.norm(samples.translation, axis=1, keepdims=True)
     angles = np.arccos(np.clip((samples.rotation[:, :, 2] * ray).sum(axis=1), -1, 1))
     side = size / samples.margin
-    return [Head(samples.images[i], points[i], side, float(angles[i])) for i in range(len(samples))]
+    return [Head(samples.images[i], points[i], float(side[i]), float(angles[i])) for i in range(len(samples))]
 
 
 def mirrored(head: Head) -> Head:

@@ -159,7 +159,7 @@ class Augmenter:
     ) -> np.ndarray:
         """(N, 3, 3) homographies from crop pixels to pixels of the stored picture: crop -> ray -> turned back
         -> unmirrored -> stored plane."""
-        count, size = len(box), samples.images.shape[1]
+        count, size = len(box), np.array([len(image) for image in samples.images])
         pixels_per_unit = size / (samples.margin * samples.box[:, 2])
         ray_of_crop = np.zeros((count, 3, 3))
         ray_of_crop[:, 0, 0] = ray_of_crop[:, 1, 1] = box[:, 2] / (self.size - 1)
@@ -167,7 +167,7 @@ class Augmenter:
         ray_of_crop[:, 2, 2] = 1
         stored_of_ray = np.zeros((count, 3, 3))
         stored_of_ray[:, 0, 0] = stored_of_ray[:, 1, 1] = pixels_per_unit
-        stored_of_ray[:, :2, 2] = size / 2 - 0.5 - samples.box[:, :2] * pixels_per_unit[:, None]
+        stored_of_ray[:, :2, 2] = (size / 2 - 0.5)[:, None] - samples.box[:, :2] * pixels_per_unit[:, None]
         stored_of_ray[:, 2, 2] = 1
         back = np.where(mirrored[:, None, None], _MIRROR, np.eye(3)) @ turn.transpose(0, 2, 1)
         return (stored_of_ray @ back @ ray_of_crop).astype(np.float32)
