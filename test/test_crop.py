@@ -285,8 +285,11 @@ def test_boxes():
     np.testing.assert_allclose(centered_box(np.stack([landmarks] * 2)), [[130.5, 60, 91.5]] * 2)
 
 
-@pytest.mark.parametrize("box", [[10, 10, 10, 10], [50, 50, 20, 20], [np.nan, 0, 10, 10], [1e6, 0, 2e6, 10]])
-def test_a_box_without_size_or_ray_has_no_valid_window(box):
+@pytest.mark.parametrize(
+    "box",
+    [[10, 10, 10, 10], [50, 50, 20, 20], [np.nan, 0, 10, 10], [1e6, 0, 2e6, 10], [-1e5, -1e5, 1.01e5, 1.01e5]],
+)
+def test_a_box_without_size_or_ray_or_of_no_face_has_no_valid_window(box):
     assert not CropWindows.from_boxes(FOLDING, [box]).valid.any()
     with pytest.raises(InputError, match="box 0"):
         windows_of_boxes(FOLDING, [box])

@@ -70,7 +70,8 @@ def windows_of_boxes(camera: CameraModel, boxes: ArrayLike, turn: bool = True) -
     windows = CropWindows.from_boxes(camera, boxes, turn)
     for index in np.flatnonzero(~windows.valid):
         raise InputError(
-            f"box {index} is {boxes[index].tolist()}: the lens of this camera sees nothing there"
+            f"box {index} is {boxes[index].tolist()}: the lens of this camera sees nothing there, or nothing "
+            "that large (left, top, right, bottom in pixels)"
         )
     size = np.array([camera.width, camera.height])
     for index in np.flatnonzero(((boxes[:, :2] >= size) | (boxes[:, 2:] <= -1)).any(axis=1)):

@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 MAX_OFF_AXIS_DEG = 40.0
 #: A head whose top points along the line of sight has no upright: below this sine of the angle between them.
 _MIN_VISIBLE_UP = 0.3
+#: Side of a window on its normalised plane: of a face that is nearer than a hundredth of its size.
+_LARGEST = 100.0
 _HALF_PIXELS = np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
 
 
@@ -48,8 +50,8 @@ class CropWindows:
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """(N,) whether the window is a real one: finite and larger than nothing."""
-        return np.isfinite(self.center).all(axis=1) & np.isfinite(self.size) & (self.size > 0)
+        """(N,) whether the window is a real one: finite, larger than nothing and no larger than faces can be."""
+        return np.isfinite(self.center).all(axis=1) & (self.size > 0) & (self.size <= _LARGEST)
 
     @classmethod
     def concatenate(cls, parts: Sequence[CropWindows]) -> CropWindows:
