@@ -50,7 +50,7 @@ class CropWindows:
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """(N,) whether the window is a real one: finite, larger than nothing and no larger than faces can be."""
+        """(N,) whether the window is a real one: finite, and of a size that faces can have."""
         return np.isfinite(self.center).all(axis=1) & (self.size > 0) & (self.size <= _LARGEST)
 
     @classmethod
