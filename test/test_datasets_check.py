@@ -60,6 +60,8 @@ def test_an_absent_data_set_shows_the_expected_layout(tmp_path, capsys):
     assert main(["check-data", "biwi", str(tmp_path), "--look-at", "0"]) == 2
     with pytest.raises(InputError, match="no data set 'aflw'"):
         open_dataset("aflw", tmp_path)
+    with pytest.raises(InputError, match="boxes 'mesh' have no meaning for synthetic, only for biwi"):
+        open_dataset("synthetic", tmp_path, boxes="mesh")
 
 
 def test_frames_without_a_box_are_counted(tmp_path, capsys, monkeypatch):

@@ -71,6 +71,21 @@ def test_what_cannot_be_meant_is_told_before_the_data_are_read(
     assert message in capsys.readouterr().err and Path("file").read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    ("dataset", "option"),
+    [
+        ("synthetic", ["--pose-source", "pnp"]),
+        ("synthetic", ["--out", "out", "--size", "64"]),
+        ("sequences", ["--data", "folder"]),
+        ("arkitface", ["--boxes", "mesh"]),
+        ("biwi", ["-n", "3"]),
+    ],
+)
+def test_no_option_is_ignored(dataset, option, capsys):
+    assert main(["evaluate", "--dataset", dataset, *option]) == 2
+    assert f"{option[-2]} has no meaning for --dataset {dataset}" in capsys.readouterr().err
+
+
 def test_pnp_can_be_measured(tmp_path, checkpoint, capsys):
     write_biwi(tmp_path / "b", heads(2))
     arguments = ["--dataset", "biwi", "--data", str(tmp_path / "b"), "--boxes", "mesh", "--device", "cpu"]

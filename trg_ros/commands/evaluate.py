@@ -7,12 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trg_ros.arguments import at_least, positive
+from trg_ros.datasets.registry import add_dataset_arguments
 from trg_ros.errors import InputError
 
 if TYPE_CHECKING:
     from trg_ros.checkpoint import Checkpoint
     from trg_ros.datasets.sample import HeadDataset
     from trg_ros.evaluation.rendered import HeldOutSet
+
+
+_RENDERED = {"data", "face_model", "n", "condition"}
+_PROTOCOL = {"data", "out", "pose_source", "every"}
+_OPTIONS = {
+    "synthetic without --out": _RENDERED | {"size"},
+    "synthetic with --out": _RENDERED | _PROTOCOL,
+    "sequences": {"face_model", "people", "seconds", "seed"},
+    "arkitface": _PROTOCOL | {"split", "assets"},
+    "biwi": _PROTOCOL | {"boxes"},
+}
+"""What counts for which data set, beside what always does."""
+_ALWAYS = {"command", "dataset", "checkpoint", "device"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,19 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the data set; rendered heads are made there from --face-model when there are none",
     )
     parser.add_argument("--face-model", metavar="FILE", help="packed ICT-FaceKit model, to render the set")
-    parser.add_argument(
-        "-n", type=at_least(1), default=5000, metavar="N", help="number of heads (default 5000)"
-    )
-    parser.add_argument(
-        "--condition",
-        choices=["hard", "settled", "tracked", "clean"],
-        default="hard",
-        help="hard: pixel effects and sloppy boxes; settled: pixel effects, and boxes and virtual cameras as "
-        "second looks have them; tracked: as trackers have them; clean: neither",
-    )
-    parser.add_argument(
-        "--size", type=at_least(32), metavar="PX", help="input size (default: the checkpoint's)"
-    )
+    parser.add_argument("--device", default="auto", help='"auto", "cpu" or "cuda:N"')
+    _add_rendered_arguments(parser.add_argument_group("synthetic"))
     sequences = parser.add_argument_group("sequences (with --face-model)")
     sequences.add_argument("--people", type=at_least(1), default=3, metavar="N", help="how many (default 3)")
     sequences.add_argument(
@@ -54,19 +57,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pose-source", choices=["trg", "pnp"], default="trg", help="pnp: the baseline, landmarks then PnP"
     )
     protocol.add_argument("--every", type=at_least(1), default=1, metavar="K", help="only every K-th sample")
-    protocol.add_argument("--device", default="auto", help='"auto", "cpu" or "cuda:N"')
-    protocol.add_argument("--split", choices=["train", "test"], default="test", help="of ARKitFace")
-    protocol.add_argument(
-        "--boxes", metavar="FILE", help="of BIWI: a table, the release's .pkl, or 'mesh' (default: boxes.csv)"
+    add_dataset_arguments(protocol)
+
+
+def _add_rendered_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "-n", type=at_least(1), default=5000, metavar="N", help="number of heads (default 5000)"
     )
-    protocol.add_argument(
-        "--assets", metavar="DIR", help="ARKitFace's side files (default: npy/ in its folder)"
+    group.add_argument(
+        "--condition",
+        choices=["hard", "settled", "tracked", "clean"],
+        default="hard",
+        help="hard: pixel effects and sloppy boxes; settled: pixel effects, and boxes and virtual cameras as "
+        "second looks have them; tracked: as trackers have them; clean: neither",
+    )
+    group.add_argument(
+        "--size",
+        type=at_least(32),
+        metavar="PX",
+        help="input size, without --out (default: the checkpoint's)",
     )
 
 
 def main(args: argparse.Namespace) -> int:
     from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
 
+    _refuse_what_does_not_count(args)
     if args.dataset == "sequences":
         return _run_sequences(args)
     if args.data is None:
@@ -84,6 +100,19 @@ def main(args: argparse.Namespace) -> int:
     result["calibration"] = _calibration(checkpoint, held_out, args.device)
     print(json.dumps(result, indent=2))
     return 0
+
+
+def _refuse_what_does_not_count(args: argparse.Namespace) -> None:
+    """:raises InputError: for an option that would be ignored."""
+    what = args.dataset
+    if what == "synthetic":
+        what += " with --out" if args.out else " without --out"
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for name, value in vars(args).items():
+        if name not in _OPTIONS[what] | _ALWAYS and value != parser.get_default(name):
+            option = "-n" if name == "n" else f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} has no meaning for --dataset {what}; leave it out")
 
 
 def _run_sequences(args: argparse.Namespace) -> int:

@@ -30,8 +30,14 @@ def open_dataset(
     """A data set by name.
 
     :param split: of ARKitFace. :param assets: ARKitFace's side files. :param boxes: of BIWI.
-    :raises InputError: for an unknown name. :raises DatasetError: when files are missing or broken.
+    :raises InputError: for an unknown name, or files that are another data set's. :raises DatasetError: when
+        files are missing or broken.
     """
+    for what, given, theirs in (("boxes", boxes, "biwi"), ("assets", assets, "arkitface")):
+        if given is not None and name != theirs:
+            raise InputError(
+                f"{what} '{given}' have no meaning for {name}, only for {theirs}; leave them out"
+            )
     if name == "arkitface":
         return ARKitFace(root, split, assets)
     if name == "biwi":
@@ -43,7 +49,7 @@ def open_dataset(
     raise InputError(f"there is no data set {name!r}; known are {', '.join(DATASETS)}")
 
 
-def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+def add_dataset_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """--split, --boxes and --assets, as `open_dataset` takes them."""
     parser.add_argument("--split", choices=SPLITS, default="test", help="of ARKitFace (default: test)")
     parser.add_argument(
