@@ -24,6 +24,14 @@ PYTHON_PACKAGES = {"numpy", "scipy", "tqdm"}
 NOT_FROM_ROSDEP = {"trg_ros", "torch", "safetensors", "openvino", "onnx"}
 # Parts that no robot runs; what they need are extras in pyproject.toml.
 OFF_THE_ROBOT = {"benchmark", "datasets", "demo", "evaluation", "synthetic", "training"}
+# Nobody imports them: what builds the package, and `ros2 launch`.
+TOOLS = {
+    "ament_cmake",
+    "ament_cmake_python",
+    "ros2launch",
+    "rosidl_default_generators",
+    "rosidl_default_runtime",
+}
 
 
 def package_xml() -> ElementTree.Element:
@@ -49,13 +57,18 @@ def imported_modules(file: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def test_package_xml_names_everything_that_is_imported():
+def imported_packages(files: list[Path]) -> set[str]:
+    modules = set().union(*map(imported_modules, files)) - set(sys.stdlib_module_names) - NOT_FROM_ROSDEP
+    return {package_of(module) for module in modules}
+
+
+def test_package_xml_names_what_is_imported_and_nothing_else():
     sources = [*ROOT.glob("trg_ros/**/*.py"), *ROOT.glob("launch/*.py")]
     files = [file for file in sources if not OFF_THE_ROBOT & set(file.relative_to(ROOT).parts)]
-    modules = set().union(*map(imported_modules, files)) - set(sys.stdlib_module_names) - NOT_FROM_ROSDEP
-    packages = {package_of(module) for module in modules}
+    packages = imported_packages(files)
     assert {"rclpy", "sensor_msgs", "launch_ros", "python3-numpy"} <= packages, "the search found too little"
     assert packages <= declared_dependencies()
+    assert declared_dependencies() <= imported_packages(sources) | TOOLS
 
 
 def test_package_xml_and_cmake_agree_on_the_messages_dependencies():

@@ -106,11 +106,10 @@ def test_a_camera_that_never_moves_is_known_for_ever(rig_in_odom: Rig) -> None:
     frame.close()
 
 
-@pytest.mark.parametrize("name", ["TransformBroadcaster", "StaticTransformBroadcaster"])
 @pytest.mark.parametrize("method", ["__init__", "sendTransform"])
-def test_the_stand_in_takes_what_the_real_one_takes(name: str, method: str) -> None:
+def test_the_stand_in_takes_what_the_real_one_takes(method: str) -> None:
     ours, theirs = (
-        inspect.signature(getattr(getattr(module, name), method)).parameters
+        inspect.signature(getattr(module.TransformBroadcaster, method)).parameters
         for module in (stand_in_of_tf2(), tf2_ros)
     )
     assert [(one.name, one.default) for one in ours.values()] == [
