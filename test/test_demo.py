@@ -124,8 +124,11 @@ def test_stubborn_children_and_their_children_are_ended_too(module_path, monkeyp
     wait_for(lambda: not is_running(grandchild))
 
 
-def test_the_environment_is_ours_only_where_the_user_has_none(tmp_path, monkeypatch):
-    for name in ("ROS_LOG_DIR", "FASTDDS_DEFAULT_PROFILES_FILE", "OMP_WAIT_POLICY", "MALLOC_TOP_PAD_"):
+@pytest.mark.parametrize(("distribution", "fast_dds"), [("jazzy", "FASTRTPS"), ("kilted", "FASTDDS")])
+def test_the_environment_is_ours_only_where_the_user_has_none(distribution, fast_dds, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROS_DISTRO", distribution)
+    profiles = f"{fast_dds}_DEFAULT_PROFILES_FILE"
+    for name in ("ROS_LOG_DIR", profiles, "OMP_WAIT_POLICY", "MALLOC_TOP_PAD_"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv(name, "to be restored")
         monkeypatch.delenv(name)
@@ -136,7 +139,7 @@ def test_the_environment_is_ours_only_where_the_user_has_none(tmp_path, monkeypa
     monkeypatch.setenv("ROS_DOMAIN_ID", "77")
     prepare_environment(tmp_path)
     assert os.environ["ROS_DOMAIN_ID"] == "77"
-    assert Path(os.environ["FASTDDS_DEFAULT_PROFILES_FILE"]).is_file()
+    assert Path(os.environ[profiles]).is_file()
     assert (share_folder() / "msg" / "HeadPoseArray.msg").is_file()
 
 

@@ -39,11 +39,13 @@ def prepare_environment(log_folder: Path) -> None:
 
     Discovery stays on this machine, in a domain of its own: the demo meets no robot and no other demo.
     """
+    # Fast DDS 3 renamed it and warns about the old name.
+    fast_dds = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else "FASTDDS"
     defaults = {
         "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_LOG_DIR": str(log_folder / "ros"),
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(share_folder() / "config" / "fastdds_large_images.xml"),
+        f"{fast_dds}_DEFAULT_PROFILES_FILE": str(share_folder() / "config" / "fastdds_large_images.xml"),
         # Large images come and go: without these, every one of them is mapped and unmapped anew.
         "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
         "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
