@@ -4,7 +4,7 @@ import pytest
 
 from trg_ros.camera import CameraModel
 from trg_ros.camera.calibration import load_camera_yaml
-from trg_ros.errors import CameraError
+from trg_ros.errors import CameraError, InputError
 
 CALIBRATION = """
 image_width: 640
@@ -33,6 +33,15 @@ def test_camera_yaml(tmp_path):
     path = tmp_path / "camera.yaml"
     path.write_text(CALIBRATION)
     assert load_camera_yaml(path) == NARROW
+
+
+def test_camera_yaml_in_the_home_folder(tmp_path, monkeypatch):
+    """Of `camera_yaml:=~/camera.yaml` no shell makes another path."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "camera.yaml").write_text(CALIBRATION)
+    assert load_camera_yaml("~/camera.yaml") == NARROW
+    with pytest.raises(InputError, match="no such user"):
+        load_camera_yaml("~nobody_of_that_name/camera.yaml")
 
 
 def test_camera_info_as_ros2_topic_echo_prints_it(tmp_path):

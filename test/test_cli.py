@@ -94,6 +94,9 @@ NEEDING_THE_NETWORK = {
     "not a checkpoint": ["--checkpoint", "good/photo.jpg"],
     "checkpoint without contents": ["--checkpoint", "bad/weights.safetensors"],
     "checkpoint is a folder": ["--checkpoint", "good"],
+    "checkpoint of nobody": ["--checkpoint", "~nobody_of_that_name/weights.safetensors"],
+    "camera of nobody": ["--camera", "~nobody_of_that_name/camera.yaml"],
+    "detector of nobody": ["--detector-model", "~nobody_of_that_name/yunet.onnx"],
     "unknown detector": ["--detector", "eyes"],
     "yunet without a file": ["--detector", "yunet"],
     "unknown back end": ["--backend", "fastest"],
@@ -105,7 +108,8 @@ NEEDING_THE_NETWORK = {
 @pytest.mark.parametrize("arguments", NEEDING_THE_NETWORK.values(), ids=NEEDING_THE_NETWORK)
 def test_bad_network_or_detector(arguments, folder, capfd):
     before = tree(folder)
-    assert cli.main(["run", "good/photo.jpg", "--fov", "60", "--out", "results/new", *arguments]) == 2
+    intrinsics = [] if "--camera" in arguments else ["--fov", "60"]
+    assert cli.main(["run", "good/photo.jpg", *intrinsics, "--out", "results/new", *arguments]) == 2
     out, err = capfd.readouterr()
     assert out == "" and len(err.splitlines()) == 1 and err.startswith("trg-headpose: error: ")
     assert tree(folder) == before

@@ -27,6 +27,7 @@ from trg_ros.model.config import TRGConfig
 from trg_ros.model.state import check_tensors, expected_state
 from trg_ros.model.topology import Topology
 from trg_ros.model.uncertainty import UncertaintyHead
+from trg_ros.paths import user_path
 
 if TYPE_CHECKING:
     import torch
@@ -178,11 +179,12 @@ def load_checkpoint(path: StrPath) -> Checkpoint:
 
     :raises CheckpointError: when the file is missing, damaged, of another kind or format, or its tensors are
         not those of its configuration (naming them).
+    :raises InputError: for the home folder of a user who isn't there.
     """
     if not isinstance(path, (str, os.PathLike)):
         kind = type(path).__name__
         raise CheckpointError(f"checkpoint is a {kind}: expected the path of a .safetensors file")
-    path = Path(path).expanduser()
+    path = user_path(path)
     metadata, tensors = read_tensors(path)
     description = _parse_metadata(path, metadata)
     try:

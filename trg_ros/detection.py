@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from trg_ros.checks import check_image
 from trg_ros.errors import DetectorError, InputError
 from trg_ros.libfacedetection import FaceDetectionLibrary
+from trg_ros.paths import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +147,18 @@ class LibFaceDetection(ReducingDetector):
         return Detections(boxes, faces[:, 0] / np.float32(100), faces[:, 5:15].reshape(-1, 5, 2))
 
 
+class InstalledDetector(LibFaceDetection):
+    """libfacedetection, and beside it the package's own finder for those who search one image after the other
+    and ask both in turn: each finds faces that the other one overlooks again and again."""
+
+    @cached_property
+    def other(self) -> FaceDetector | None:
+        """The finder, made when it is first needed; None where it would have to wait for torch."""
+        from trg_ros.backends.openvino_backend import openvino_installed
+
+        return _trg_finder(max_side=self.max_side) if openvino_installed() else None
+
+
 class OpenCVYuNet(ReducingDetector):
     """OpenCV's ``FaceDetectorYN`` with a YuNet ONNX file of the user's (OpenCV 4.5.4 or newer).
 
@@ -187,11 +201,15 @@ def make_detector(name: str = "auto", **options: Any) -> FaceDetector:
     """A detector by name.
 
     :param name: "libfacedetection"; "yunet" (needs ``path``); "trg", the package's own; "auto": yunet if a
-        ``path`` is given, else libfacedetection where it is installed, else trg.
+        ``path`` is given, else libfacedetection where it is installed (a tracker asks trg in turn with it), else
+        trg.
     :param options: of :class:`LibFaceDetection`, :class:`OpenCVYuNet` or
         :class:`~trg_ros.finder.detector.TRGFinder`.
     :raises DetectorError: for an unknown name, or a detector that isn't there, naming the remedy.
     """
+    for file in ("path", "library"):
+        if options.get(file):
+            options[file] = user_path(options[file])
     makers: dict[str, Any] = {"libfacedetection": LibFaceDetection, "yunet": OpenCVYuNet, "trg": _trg_finder}
     if name == "auto" and not options.get("path"):
         return _installed_detector(options)
@@ -212,7 +230,7 @@ def make_detector(name: str = "auto", **options: Any) -> FaceDetector:
 def _installed_detector(options: dict[str, Any]) -> FaceDetector:
     options = {key: value for key, value in options.items() if key != "path"}
     try:
-        return LibFaceDetection(**options)
+        return InstalledDetector(**options)
     except DetectorError as error:
         if options.pop("library", None):
             raise

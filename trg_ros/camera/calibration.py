@@ -11,6 +11,7 @@ import yaml
 from trg_ros.camera import CameraModel
 from trg_ros.camera.values import integer
 from trg_ros.errors import CameraError
+from trg_ros.paths import user_path
 
 
 def load_camera_yaml(path: str | Path) -> CameraModel:
@@ -20,9 +21,11 @@ def load_camera_yaml(path: str | Path) -> CameraModel:
     count. Of several messages the first one does.
 
     :raises CameraError: naming the file and what is wrong in it.
+    :raises InputError: for the home folder of a user who isn't there.
     """
+    path = user_path(path)
     try:
-        documents = list(yaml.safe_load_all(Path(path).read_text(encoding="utf-8")))
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise CameraError(f"can't read camera file {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # YAML's own, encodings, numbers, nesting

@@ -13,6 +13,7 @@ from typing import Any
 from trg_ros.arguments import at_least, positive
 from trg_ros.benchmark.machine import describe_machine, load
 from trg_ros.errors import DetectorError, DeviceError, InputError
+from trg_ros.paths import user_path
 
 _FACES = [0, 1, 2, 4, 10, 32]
 _MOST_FACES = 256
@@ -136,7 +137,7 @@ def _measure_architectures(args: argparse.Namespace) -> dict[str, Any]:
     report = _circumstances(args, checkpoint)
     held_out = {}
     if args.held_out:
-        root, count = Path(args.held_out).expanduser(), args.held_out_heads
+        root, count = user_path(args.held_out), args.held_out_heads
         held_out = {condition: HeldOutSet.load(root, count, condition) for condition in CONDITIONS}
         report["settings"]["held_out_heads"] = held_out[CONDITIONS[0]].count
     photo = read_photo(args.photo)

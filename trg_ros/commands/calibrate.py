@@ -6,6 +6,7 @@ from pathlib import Path
 
 from trg_ros.arguments import at_least
 from trg_ros.errors import InputError
+from trg_ros.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"-n and --held-out-samples must be at least {MIN_SAMPLES}")
     checkpoint = load_checkpoint(args.checkpoint)
     config = load_training_config(args.config)
-    folder = Path(args.held_out or config.data.validation).expanduser()
+    folder = user_path(args.held_out or config.data.validation)
     held_out = HeldOutSet.load(folder, args.held_out_samples)
     calibrated = calibrate(checkpoint, config, held_out, args.n, args.threads)
     out = Path(args.out or args.checkpoint)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trg_ros.arguments import at_least, positive
 from trg_ros.datasets.registry import add_dataset_arguments
 from trg_ros.errors import InputError
+from trg_ros.paths import user_path
 
 if TYPE_CHECKING:
     from trg_ros.checkpoint import Checkpoint
@@ -136,7 +137,7 @@ def _held_out(args: argparse.Namespace) -> "HeldOutSet":
     from trg_ros.evaluation.rendered import HELD_OUT_SEED, HeldOutSet
     from trg_ros.synthetic.generate import generate
 
-    folder = Path(args.data).expanduser()
+    folder = user_path(args.data)
     if not any(folder.glob("shard_*")):
         if args.face_model is None:
             raise InputError(f"no rendered shards in {folder}; give --face-model to render them there")

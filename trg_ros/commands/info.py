@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trg_ros.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from trg_ros.paths import user_path
 
 _LEARNED = (".weight", ".bias")
 """Tensors that training changes; the others are statistics and the initial state."""
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    path = Path(args.checkpoint) if args.checkpoint else default_checkpoint_path()
+    path = user_path(args.checkpoint) if args.checkpoint else default_checkpoint_path()
     checkpoint = load_checkpoint(path)
     if args.markdown:
         from trg_ros.model_card import model_card

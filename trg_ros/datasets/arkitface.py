@@ -30,6 +30,7 @@ from trg_ros.datasets.symmetry import mirror_index
 from trg_ros.errors import InputError
 from trg_ros.geometry import transform_points
 from trg_ros.model.topology import Topology
+from trg_ros.paths import user_path
 from trg_ros.plain_pickle import UNREADABLE, read_pickle_entry
 
 Array = NDArray[np.float64]
@@ -78,7 +79,7 @@ class ARKitFace(HeadDataset):
     def __init__(self, root: Path | str, split: str = "test", assets: Path | str | None = None) -> None:
         if split not in SPLITS:
             raise InputError(f"ARKitFace has the splits {' and '.join(SPLITS)}, not {split!r}")
-        self.root, self.split = Path(root).expanduser(), split
+        self.root, self.split = user_path(root), split
         self.assets = read_assets(_assets_folder(self.root, assets))
         self.topology = self.assets.topology
         self._rows = _read_list(self.root / "ARKitFace_list" / "list" / f"ARKitFace_{split}.csv")
@@ -214,7 +215,7 @@ def _read_flip(folder: Path) -> NDArray[np.int64] | None:
 
 def _assets_folder(root: Path, assets: Path | str | None) -> Path:
     if assets is not None:
-        return Path(assets).expanduser()
+        return user_path(assets)
     return root if (root / "kpt_ind.npy").exists() else root / "npy"
 
 

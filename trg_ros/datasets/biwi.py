@@ -19,6 +19,7 @@ from trg_ros.datasets.files import check_array, check_rotation, image_reader, re
 from trg_ros.datasets.sample import HeadDataset, Sample
 from trg_ros.errors import CameraError
 from trg_ros.geometry import make_transform, transform_points
+from trg_ros.paths import user_path
 
 Array = NDArray[np.float64]
 
@@ -48,7 +49,7 @@ class BIWI(HeadDataset):
     )
 
     def __init__(self, root: Path | str, boxes: Path | str | None = None) -> None:
-        root = Path(root).expanduser()
+        root = user_path(root)
         self.root = root / "hpdb" if (root / "hpdb").is_dir() else root
         poses = sorted(self.root.glob("[0-9][0-9]/frame_*_pose.txt"))
         if not poses:
@@ -97,8 +98,8 @@ class BIWI(HeadDataset):
         return sum(1 for _ in self.root.glob("[0-9][0-9]/frame_*_pose.txt"))
 
     def _read_boxes(self, boxes: Path | str | None) -> dict[str, Array]:
-        path = self.root / BOX_TABLE if boxes is None else Path(boxes)
-        if not path.expanduser().exists():
+        path = self.root / BOX_TABLE if boxes is None else user_path(boxes)
+        if not path.exists():
             raise self.error(
                 f"there are no boxes at {path}: give the release's annotation file, let a detector make them "
                 "(trg-headpose check-data biwi ROOT --detect-boxes), or use 'mesh' for boxes of the truth"

@@ -16,6 +16,7 @@ from trg_ros.crop import box_from_landmarks68
 from trg_ros.datasets.sample import Sample
 from trg_ros.detection import FaceDetector
 from trg_ros.errors import DatasetError
+from trg_ros.paths import user_path
 from trg_ros.plain_pickle import UNREADABLE, PickledArray, RestrictedUnpickler
 
 Array = NDArray[np.float64]
@@ -38,7 +39,7 @@ def read_boxes(path: Path | str) -> dict[str, Array]:
 
     :raises DatasetError: when the file is missing or has neither form.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     try:
         if path.suffix == ".pkl":
             return _boxes_of_release(path.read_bytes())

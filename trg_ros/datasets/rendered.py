@@ -14,6 +14,7 @@ from trg_ros.datasets.sample import HeadDataset, Sample
 from trg_ros.errors import InputError
 from trg_ros.geometry import make_transform, transform_points
 from trg_ros.model.topology import Topology
+from trg_ros.paths import user_path
 from trg_ros.synthetic.dataset import RenderedDataset, RenderedSamples
 from trg_ros.synthetic.landmark_set import default_landmark_set
 
@@ -37,7 +38,7 @@ class RenderedHeads(HeadDataset):
 
     def __init__(self, root: Path | str) -> None:
         try:
-            self._rendered = RenderedDataset(Path(root).expanduser())
+            self._rendered = RenderedDataset(user_path(root))
         except InputError as error:
             raise self.error(str(error)) from error
         chosen = default_landmark_set()

@@ -18,6 +18,7 @@ from trg_ros.datasets.boxes import move_into_image
 from trg_ros.datasets.files import check_array, image_reader, image_size, read_lines
 from trg_ros.datasets.sample import HeadDataset, Sample
 from trg_ros.datasets.symmetry import FLIP68
+from trg_ros.paths import user_path
 
 Array = NDArray[np.float64]
 
@@ -45,7 +46,7 @@ class W300LP(HeadDataset):
     )
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root).expanduser()
+        self.root = user_path(root)
         self._names = [line.removesuffix(".jpg") for line in read_lines(self.root / "files.txt", self.error)]
         if not self._names:
             raise self.error(f"{self.root / 'files.txt'} names no picture")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from trg_ros.errors import InputError
 from trg_ros.media.exif import focal_length_px, jpeg_segments
+from trg_ros.paths import user_path
 
 PHOTO_SUFFIXES = frozenset(
     {
@@ -54,11 +55,9 @@ def checked_path(path: str | Path) -> Path:
     """
     try:
         str(path).encode()
-        return Path(path).expanduser()
     except UnicodeEncodeError as error:
         raise InputError(f"the name {str(path)!a} is not UTF-8; give the file another one") from error
-    except RuntimeError as error:
-        raise InputError(f"'{path}': no such user, or one without a home folder") from error
+    return user_path(path)
 
 
 def check_photo_signature(path: Path) -> None:
