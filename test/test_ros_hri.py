@@ -36,6 +36,7 @@ from trg_ros.ros.parameters import Settings
 from trg_ros.tracking import TrackedHead
 
 CAMERA = CameraModel.pinhole(500, 500, 319.5, 239.5, 640, 480)
+FISH_EYE = CameraModel.pinhole(120, 120, 319.5, 239.5, 640, 480, [0.01, 0, 0, 0], "equidistant")
 PLACE = np.array([0.1, -0.05, 1.0])
 HRI = SimpleNamespace(
     IdsList=SimpleNamespace,
@@ -81,21 +82,27 @@ def test_the_crop_is_128_square_with_zeros_around(box: tuple[float, float, float
     assert middle["m10"] / middle["m00"] == pytest.approx((CROP_PX - 1) / 2, abs=1)
 
 
+@pytest.mark.parametrize(
+    ("camera", "place"),
+    [(CAMERA, [-0.45, -0.3, 1.0]), (FISH_EYE, [-0.45, -0.3, 0.2]), (FISH_EYE, [0.9, 0.5, -0.1])],
+)
 @pytest.mark.parametrize("nod_deg", [0.0, 35.0])
 @pytest.mark.parametrize("lean_deg", [0.0, 30.0, -75.0, 150.0])
-def test_the_aligned_face_stands_upright(lean_deg: float, nod_deg: float) -> None:
+def test_the_aligned_face_stands_upright(
+    lean_deg: float, nod_deg: float, camera: CameraModel, place: list[float]
+) -> None:
     """The crown is a white spot, wherever the head leans; REP 155's z points to it, as the camera sees it."""
     lean, nod = np.radians([lean_deg, nod_deg])
     up = np.array([np.sin(lean) * np.cos(nod), -np.cos(lean) * np.cos(nod), np.sin(nod)])
     face = np.eye(4)
-    face[:3, 2], face[:3, 3] = up, [-0.45, -0.3, 1.0]
-    centre, above = CAMERA.project(np.stack([face[:3, 3], face[:3, 3] + 1e-4 * up]))
+    face[:3, 2], face[:3, 3] = up, place
+    centre, above = camera.project(np.stack([face[:3, 3], face[:3, 3] + 1e-4 * up]))
     crown = centre + 40 * (above - centre) / np.linalg.norm(above - centre)
     image = cv2.circle(
         np.zeros((480, 640, 3), np.uint8), crown.round().astype(int).tolist(), 5, (255,) * 3, -1
     )
     left, top = centre - 60
-    aligned = aligned_face(image, (left, top, left + 120, top + 120), face)
+    aligned = aligned_face(image, (left, top, left + 120, top + 120), face, camera)
     assert aligned.shape == (CROP_PX, CROP_PX, 3)
     spot = cv2.moments(aligned[..., 0])
     x, y = spot["m10"] / spot["m00"], spot["m01"] / spot["m00"]
@@ -107,7 +114,7 @@ def test_an_aligned_face_at_the_border_has_zeros_around() -> None:
     white = np.full((480, 640, 3), 255, np.uint8)
     face = np.eye(4)
     face[:3, 2], face[2, 3] = [np.sqrt(0.5), -np.sqrt(0.5), 0.0], 1.0
-    aligned = aligned_face(white, (-0.5, -0.5, 99.5, 99.5), face)
+    aligned = aligned_face(white, (-0.5, -0.5, 99.5, 99.5), face, CAMERA)
     assert aligned[CROP_PX // 2, CROP_PX // 2, 0] == 255 and (aligned == 0).any()
 
 

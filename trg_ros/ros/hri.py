@@ -25,11 +25,15 @@ if TYPE_CHECKING:
     from std_msgs.msg import Header
     from tf2_ros import TransformBroadcaster
 
+    from trg_ros.camera import CameraModel
     from trg_ros.estimator import HeadPose
     from trg_ros.ros.parameters import Settings
 
 CROP_PX = 128
 """Side of /humans/faces/<id>/cropped and /aligned."""
+
+_UP_M = 0.01
+"""Which way is up in the image, that far above the bridge of the nose tells."""
 
 _KEEP_S = 1.0
 """Topics of a face that left stay that long: it may only be covered."""
@@ -65,11 +69,15 @@ def cropped_face(image_bgr: npt.NDArray[np.uint8], box: Box) -> npt.NDArray[np.u
 
 
 def aligned_face(
-    image_bgr: npt.NDArray[np.uint8], box: Box, camera_T_face: npt.NDArray[np.floating]
+    image_bgr: npt.NDArray[np.uint8],
+    box: Box,
+    camera_T_face: npt.NDArray[np.floating],
+    camera: CameraModel,
 ) -> npt.NDArray[np.uint8]:
     """As `cropped_face`, turned in the image until the head stands upright, so that the eyes are level."""
     up, place = camera_T_face[:3, 2], camera_T_face[:3, 3]
-    up_x, up_y = up[:2] - up[2] * place[:2] / place[2]  # as the camera sees it there
+    below, above = camera.project(np.stack([place, place + _UP_M * up]))
+    up_x, up_y = above - below if np.isfinite(above - below).all() else (0.0, -1.0)
     centre = np.array([0.5 * (box[0] + box[2]), 0.5 * (box[1] + box[3])])
     size = [max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1]))]
     turn = cv2.getRotationMatrix2D(centre.tolist(), float(np.degrees(np.arctan2(up_x, -up_y))), 1.0)
@@ -221,7 +229,7 @@ class HriOutput:
         if box is not None and _heard(face.cropped):
             face.cropped.publish(image_message(result.header, cropped_face(result.image_bgr, box)))
         if box is not None and _heard(face.aligned):
-            upright = aligned_face(result.image_bgr, box, head.camera_T_face)
+            upright = aligned_face(result.image_bgr, box, head.camera_T_face, result.camera)
             face.aligned.publish(image_message(result.header, upright))
         if _heard(face.landmarks):
             face.landmarks.publish(self._landmarks(result.header, head, width, height))
