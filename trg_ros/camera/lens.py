@@ -108,7 +108,10 @@ class RadialTangential:
         if not np.isfinite(self.max_radius):
             high = np.maximum(1.0, 2 * distorted)
             for _ in range(_ITERATIONS):
-                high = np.where(high * self._radial(high * high) < distorted, 2 * high, high)
+                short = high * self._radial(high * high) < distorted
+                if not short.any():
+                    break
+                high = np.where(short, 2 * high, high)
         low, r = np.zeros_like(distorted), np.minimum(distorted, 0.5 * high)
         for _ in range(_ITERATIONS):
             s = r * r
