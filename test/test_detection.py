@@ -19,6 +19,7 @@ from trg_ros.detection import (
     trg_boxes_from_face_boxes,
 )
 from trg_ros.errors import DetectorError, InputError
+from trg_ros.finder.detector import TRGFinder
 
 TASKS = Path("/proc/self/task")
 FACE = np.array([176, 64, 273, 194])  # the astronaut's face, forehead to chin, read off the photo
@@ -218,6 +219,14 @@ def test_make_detector():
         make_detector("yunet")
     with pytest.raises(DetectorError, match="is not a file"):
         make_detector("auto", path="/nowhere/yunet.onnx")
+
+
+def test_beside_the_installed_detector_is_the_packages_own(detector, astronaut_bgr):
+    pytest.importorskip("openvino")
+    other = make_detector("auto", max_side=256).other
+    assert isinstance(other, TRGFinder) and other.max_side == 256
+    assert len(other.detect(astronaut_bgr)) == 1
+    assert not hasattr(make_detector("libfacedetection"), "other"), "whoever names one gets that one"
 
 
 def test_yunet_refuses_what_is_no_model(tmp_path):

@@ -128,6 +128,20 @@ def test_who_came_while_faces_were_searched_was_not_missed(world):
     assert [track.sight.look.misses for track in world.tracker._people.tracks] == [0, 0]
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_two_detectors_take_turns_to_find_what_one_of_them_overlooks(background):
+    detector = DiscDetector()
+    detector.other = DiscDetector()
+    estimator = HeadPoseEstimator(checkpoint(), DiscBackend(), detector)
+    searcher = BackgroundSearcher(estimator) if background else None
+    tracker = HeadTracker(estimator, detection_interval=1, searcher=searcher)
+    detector.blind = True
+    found = [ids(tracker.update(draw(CAMERA, [A]), CAMERA, frame / 30)) for frame in range(3)]
+    tracker.close()
+    assert found[0] == [] and found[1] == [1]
+    assert detector.calls and detector.other.calls
+
+
 def test_a_reset_and_time_that_jumps_back_forget_what_is_searched(world):
     world.see(A)
     for forget in (world.tracker.reset, lambda: None):

@@ -7,6 +7,7 @@ boxes that TRG was trained on.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 TRG_BOX_SHIFT = 0.08
 #: ... and this many times the box's larger side. Measured for YuNet, which is libfacedetection's network too.
 TRG_BOX_SCALE = 1.17
+#: How sure the other detector has to be: of what the finder took for a face in 138 photos, and the network
+#: for a head, one fist scores more; hair, a cloth and a balloon score less.
+_OTHER_SCORE = 0.7
 
 
 @dataclass(frozen=True)
@@ -154,9 +158,9 @@ class InstalledDetector(LibFaceDetection):
     @cached_property
     def other(self) -> FaceDetector | None:
         """The finder, made when it is first needed; None where it would have to wait for torch."""
-        from trg_ros.backends.openvino_backend import openvino_installed
-
-        return _trg_finder(max_side=self.max_side) if openvino_installed() else None
+        if importlib.util.find_spec("openvino") is None:
+            return None
+        return _trg_finder(max_side=self.max_side, min_score=max(self.min_score, _OTHER_SCORE))
 
 
 class OpenCVYuNet(ReducingDetector):
@@ -201,8 +205,8 @@ def make_detector(name: str = "auto", **options: Any) -> FaceDetector:
     """A detector by name.
 
     :param name: "libfacedetection"; "yunet" (needs ``path``); "trg", the package's own; "auto": yunet if a
-        ``path`` is given, else libfacedetection where it is installed (a tracker asks trg in turn with it), else
-        trg.
+        ``path`` is given, else libfacedetection where it is installed (trackers ask trg in turn with it),
+        else trg.
     :param options: of :class:`LibFaceDetection`, :class:`OpenCVYuNet` or
         :class:`~trg_ros.finder.detector.TRGFinder`.
     :raises DetectorError: for an unknown name, or a detector that isn't there, naming the remedy.

@@ -64,11 +64,19 @@ class Searcher(Protocol):
 
 
 def find_faces(
-    estimator: HeadPoseEstimator, image_bgr: NDArray[np.uint8], camera: CameraModel, stamp_s: float
+    estimator: HeadPoseEstimator,
+    image_bgr: NDArray[np.uint8],
+    camera: CameraModel,
+    stamp_s: float,
+    turn: int = 0,
 ) -> Finding:
-    """The faces that the estimator's detector sees in an image (H, W, 3) uint8 BGR."""
-    detections = estimator.detect(image_bgr)
-    windows = CropWindows.from_boxes(camera, estimator.detector.trg_boxes(detections))
+    """The faces that the estimator's detector sees in an image (H, W, 3) uint8 BGR.
+
+    :param turn: in every other one the detector's ``other`` is asked, if it has one.
+    """
+    other = getattr(estimator.detector, "other", None) if turn % 2 else None
+    detections = estimator.detect(image_bgr) if other is None else other.detect(image_bgr)
+    windows = CropWindows.from_boxes(camera, (other or estimator.detector).trg_boxes(detections))
     scores = np.asarray(detections.scores, np.float64)
     return Finding(windows[windows.valid], scores[windows.valid], stamp_s)
 
@@ -77,7 +85,7 @@ class DirectSearcher:
     """Searches when it is asked: each finding belongs to the image at hand, and is the same each time."""
 
     def __init__(self, estimator: HeadPoseEstimator) -> None:
-        self.detections = 0
+        self.detections = self._turn = 0
         self._estimator = estimator
         self._finding: Finding | None = None
 
@@ -86,7 +94,8 @@ class DirectSearcher:
         return self._estimator.has_detector
 
     def ask(self, image_bgr: NDArray[np.uint8], camera: CameraModel, stamp_s: float) -> bool:
-        self._finding = find_faces(self._estimator, image_bgr, camera, stamp_s)
+        self._finding = find_faces(self._estimator, image_bgr, camera, stamp_s, self._turn)
+        self._turn += 1
         self.detections += 1
         return True
 
@@ -95,7 +104,7 @@ class DirectSearcher:
         return finding
 
     def forget(self) -> None:
-        self._finding = None
+        self._finding, self._turn = None, 0
 
     def close(self) -> None:
         self.forget()
@@ -159,7 +168,7 @@ class BackgroundSearcher:
         if not search.set_running_or_notify_cancel():
             return
         try:
-            finding = find_faces(self._estimator, image_bgr, camera, stamp_s)
+            finding = find_faces(self._estimator, image_bgr, camera, stamp_s, self.detections)
         except BaseException as error:  # for whoever asks for the answer
             search.set_exception(error)
             return
