@@ -227,6 +227,13 @@ def test_bad_arguments_are_one_line(tmp_path, weights, capsys, options, complain
     assert not (tmp_path / "out" / "benchmark.json").exists()
 
 
+def test_one_core_where_the_system_knows_no_such_thing(tmp_path, monkeypatch, capsys):
+    """macOS and Windows."""
+    monkeypatch.delattr("os.sched_setaffinity")
+    assert main(["benchmark", "--out", str(tmp_path / "out"), "--one-core"]) == 2
+    assert "--one-core: this system can't" in capsys.readouterr().err
+
+
 def test_performance_page_says_what_the_results_say():
     docs = Path(__file__).resolve().parents[1] / "docs"
     assert list((docs / "benchmarks").glob("*.json"))

@@ -112,6 +112,11 @@ def test_a_folder_goes_on_without_its_damaged_photos(tmp_path, picture, loop):
     assert "2.png' is not an image" in damaged and "HEIC: convert it to JPEG" in telephone
 
 
+def test_a_jpeg_as_browsers_on_windows_call_it(tmp_path, picture):
+    (tmp_path / "1.JFIF").write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+    assert [frame.name for frame in frames_of(tmp_path)] == ["1.JFIF"]
+
+
 def test_a_loop_without_any_photo_left_ends(tmp_path):
     (tmp_path / "1.png").write_bytes(b"not a photo")
     told = []

@@ -85,6 +85,8 @@ def main(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.faces and max(args.faces) > _MOST_FACES:
         raise InputError(f"--faces {max(args.faces)}: it must be at most {_MOST_FACES}")
+    if args.one_core and not hasattr(os, "sched_setaffinity"):
+        raise InputError("--one-core: this system can't keep a process on one core; leave it out")
     for peer in args.peer:
         if "=" not in peer:
             raise InputError(

@@ -39,6 +39,7 @@ Distances need the camera's focal length. Without --fov or --camera a photo's EX
 the phone or camera made it. Else it is assumed to be width + height pixels, as in the paper, and distances
 are only as good as that. Every line tells in "intrinsics_from": calibration, fov, exif or assumed.
 
+Of an animated WebP or PNG the first picture counts; a GIF is a video.
 A photo without a face is an error; in a folder or a video such a frame gets a line without heads. Photos of a
 folder that can't be used are left out and named at the end.
 Exit status: 0; 1 if photos of a folder were left out; 2 for anything wrong with the input, and then nothing

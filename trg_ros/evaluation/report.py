@@ -134,10 +134,9 @@ def write_report(
     values = report_values(evaluation, checkpoint, pose_source)
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").write_text(json.dumps(values, indent=2) + "\n")
-        (folder / "report.md").write_text(
-            markdown_table(evaluation, f"{Path(checkpoint).name} ({pose_source})")
-        )
+        (folder / "report.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        page = markdown_table(evaluation, f"{Path(checkpoint).name} ({pose_source})")
+        (folder / "report.md").write_text(page, encoding="utf-8")
     write_image(folder / "worst.png", worst_cases(evaluation, dataset))
     write_plots(folder, values)
     return values

@@ -15,9 +15,11 @@ from trg_ros.paths import user_path
 
 PHOTO_SUFFIXES = frozenset(
     {
+        ".avif",
         ".bmp",
         ".heic",  # what telephones write; to be told that it can't be read is better than to be left out
         ".heif",
+        ".jfif",  # what browsers on Windows call a JPEG
         ".jpe",
         ".jpeg",
         ".jp2",
