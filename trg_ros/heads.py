@@ -158,7 +158,7 @@ def build_heads(
     """
     known = opinions or Opinions.of(result, windows)
     rotation = windows.camera_R_virtual @ result.rotation
-    places = np.stack([result.translation, known.points[:, SELLION]], axis=2)
+    places = np.stack([result.translation, known.points[:, :, SELLION]], axis=2)
     places = windows.camera_R_virtual @ places
     poses = np.zeros((2, len(windows), 4, 4))
     poses[0, :, :3, :3], poses[1, :, :3, :3] = rotation, rotation @ HEAD_R_FACE

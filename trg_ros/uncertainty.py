@@ -48,7 +48,7 @@ def uncertainty_inputs(
     depth, size = known.depth, windows.size
     # One sum, as each of numpy's takes several times as long as so few numbers need.
     means = [known.in_crop, known.apart, known.apart * known.apart, depth, depth * depth]
-    mean = np.concatenate(means, axis=2).sum(axis=1) / 68
+    mean = np.concatenate(means, axis=1).sum(axis=2) / 68
     middle, shift, mean_squares, mean_depth = mean[:, :2], mean[:, 2:4], mean[:, 4:6], mean[:, 6]
     squares = known.distances * known.distances
     inputs = np.empty((len(windows), INPUTS))
@@ -81,7 +81,7 @@ def learned_covariances(
     """
     known = opinions or Opinions.of(result, windows)
     factor = head(uncertainty_inputs(result, windows, known))
-    factor[:, :3] *= known.points[:, SELLION, 2, None, None]
+    factor[:, :3] *= known.points[:, 2, SELLION, None, None]
     camera_R_virtual = windows.camera_R_virtual[:, None]
     factor = (camera_R_virtual @ factor.reshape(-1, 2, 3, 6)).reshape(-1, 6, 6)
     return factor @ factor.transpose(0, 2, 1)

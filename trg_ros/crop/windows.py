@@ -21,6 +21,8 @@ MAX_OFF_AXIS_DEG = 40.0
 _MIN_VISIBLE_UP = 0.3
 #: Side of a window on its normalised plane: of a face that is nearer than a hundredth of its size.
 _LARGEST = 100.0
+#: What isn't further ahead of a virtual camera has no place on its plane.
+_BEHIND = 1e-9
 _HALF_PIXELS = np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
 #: A window's centre, and places beside it, in parts of its side: about half a pixel away.
 _STEP = 0.005
@@ -92,13 +94,14 @@ class CropWindows:
             virtual camera turns to its head and stands upright as the head does, so that the network sees the
             same picture wherever the head is in the image and however it leans.
         """
-        points = np.asarray(landmarks68_camera, dtype=np.float64)
-        middle = points.sum(axis=1)
+        points = np.asarray(landmarks68_camera, dtype=np.float64).transpose(0, 2, 1)  # sums are quickest so
+        middle = points.sum(axis=2)
         with np.errstate(divide="ignore", invalid="ignore"):
             rays = middle / np.sqrt((middle * middle).sum(axis=1, keepdims=True))
             rotation = _virtual_rotation(rays) if up_camera is None else _upright(rays, up_camera)
-            plane = _on_virtual_plane(points, rotation)
-        low, high = plane.min(axis=1), plane.max(axis=1)
+            local = rotation.transpose(0, 2, 1) @ points
+            plane = local[:, :2] / np.where(local[:, 2:] > _BEHIND, local[:, 2:], np.nan)
+        low, high = plane.min(axis=2), plane.max(axis=2)
         return cls(0.5 * (low + high), LANDMARK_BOX_SCALE * (high - low).max(axis=1), rotation)
 
     def to_boxes(self, camera: CameraModel) -> Array:
@@ -173,7 +176,7 @@ def _cross(a: Array, b: Array) -> Array:
 def _on_virtual_plane(points: Array, camera_R_virtual: Array) -> Array:
     """Camera-frame points (N, P, 3) -> virtual normalised plane (N, P, 2); NaN behind the virtual camera."""
     local = points @ camera_R_virtual
-    return local[..., :2] / np.where(local[..., 2:] > 1e-9, local[..., 2:], np.nan)
+    return local[..., :2] / np.where(local[..., 2:] > _BEHIND, local[..., 2:], np.nan)
 
 
 def _plane_units_per_pixel(camera: CameraModel, center_px: Array, camera_R_virtual: Array) -> Array:
