@@ -37,8 +37,9 @@ def with_exif(jpeg, main=None, exif=None, order=">", formats=()):
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
 
 
-def write_video(path, frames=40, codec="MJPG"):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10.0, (64, 48))
+def write_video(path, frames=40, codec="MJPG", fps=10.0):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (64, 48))
+    assert writer.isOpened()
     noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
     for index in range(frames):
         writer.write(np.roll(noise, 2 * index, axis=1))
