@@ -131,6 +131,9 @@ def test_arkitface_says_what_is_wrong(tmp_path: Path) -> None:
     next(tmp_path.rglob("*.csv")).write_text("subject,action\n1,2\n")
     with pytest.raises(DatasetError, match="no column 'subject_id'"):
         ARKitFace(tmp_path)
+    next(tmp_path.rglob("*.csv")).write_text("subject_id,facial_action,img_id\n1,smile,7\n1,smi")
+    with pytest.raises(DatasetError, match="line 3 is incomplete"):
+        ARKitFace(tmp_path)
 
 
 def test_picture_of_another_size_is_noticed(tmp_path: Path) -> None:

@@ -227,7 +227,12 @@ def _read_list(path: Path) -> list[tuple[str, str, str]]:
             if missing:
                 found = ", ".join(reader.fieldnames or ()) or "nothing"
                 raise ARKitFace.error(f"{path} has no column {missing[0]!r}; it has {found}")
-            rows = [(row["subject_id"], row["facial_action"], row["img_id"]) for row in reader]
+            rows = []
+            for row in reader:
+                subject, action, picture = (row[name] for name in _COLUMNS)
+                if not (subject and action and picture):
+                    raise ARKitFace.error(f"{path}: line {reader.line_num} is incomplete")
+                rows.append((subject, action, picture))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ARKitFace.error(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
     if not rows:
