@@ -24,8 +24,9 @@ def cheapest_pairs(cost: Array) -> list[tuple[int, int]]:
     rows, columns = cost.shape
     if rows > columns:
         return sorted((row, column) for column, row in cheapest_pairs(cost.T))
-    if rows == 1:
-        return [(0, int(cost[0].argmin()))]
+    cheapest = cost.argmin(axis=1).tolist() if rows else []
+    if len(set(cheapest)) == rows:  # what each would choose can be had
+        return list(enumerate(cheapest))
     row_of = np.full(columns, -1)
     row_price, column_price = np.zeros(rows), np.zeros(columns)
     for row in range(rows):

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,37 @@ def reach(step_s: float) -> float:
     return _STEADY_S * (1 - kept(step_s))
 
 
+class Spot(NamedTuple):
+    """Where a head is or should be, and how sure that is: metres, camera frame; variances across (each way)
+    and along the viewing ray, m^2. Plain numbers, as each is compared with each: numpy takes ten times as
+    long for so few."""
+
+    x: float
+    y: float
+    z: float
+    across: float
+    along: float
+
+    @classmethod
+    def of(cls, head: HeadPose) -> Spot:
+        """Where a head is seen, with the noise as the network states it."""
+        x, y, z = head.translation.tolist()
+        (xx, xy, xz), (_, yy, yz), (_, _, zz) = head.covariance[:3, :3].tolist()
+        along = x * (x * xx + 2 * (y * xy + z * xz)) + y * (y * yy + 2 * z * yz) + z * z * zz
+        along /= max(x * x + y * y + z * z, 1e-12)
+        return cls(x, y, z, max(0.5 * (xx + yy + zz - along), 1e-8), max(along, 1e-8))
+
+    def surprise(self, seen: Spot) -> tuple[float, float]:
+        """Of a head that is seen there and expected here: squared Mahalanobis distance, and log volume of
+        where it can be."""
+        x, y, z = seen.x - self.x, seen.y - self.y, seen.z - self.z
+        ahead = x * self.x + y * self.y + z * self.z
+        along = ahead * ahead / max(self.x * self.x + self.y * self.y + self.z * self.z, 1e-12)
+        across = max(x * x + y * y + z * z - along, 0.0)
+        wide, deep = self.across + seen.across, self.along + seen.along
+        return across / wide + along / deep, 2 * math.log(wide) + math.log(deep)
+
+
 @dataclass
 class Course:
     """Where a head is and where it goes (a Kalman filter). Metres and seconds, camera frame.
@@ -101,11 +133,18 @@ class Course:
     @classmethod
     def of(cls, head: HeadPose, stamp_s: float) -> Course:
         """The course of a head that has just appeared."""
-        return cls(head.translation, stamp_s, _noise(head))
+        seen = Spot.of(head)
+        return cls(head.translation, stamp_s, (seen.across, seen.along))
 
     def expected(self, stamp_s: float) -> Array:
         """(3,) the place at that time."""
         return self.place + self.velocity * reach(max(stamp_s - self.stamp_s, 0.0))
+
+    def expectation(self, stamp_s: float) -> Spot:
+        """The place at that time, and how sure it is."""
+        step_s = max(stamp_s - self.stamp_s, 0.0)
+        x, y, z = self.expected(stamp_s).tolist()
+        return Spot(x, y, z, self._across.place(step_s), self._along.place(step_s))
 
     def observe(self, head: HeadPose, stamp_s: float, hidden: float = 0.0) -> None:
         """The head was seen there; so much of it was hidden by others, 0..1."""
@@ -115,30 +154,16 @@ class Course:
         expected = self.expected(stamp_s)
         across, along = _parts(expected, head.translation)
         doubt = 1 + (hidden / _HIDDEN) ** 2
-        wide, deep = _noise(head)
-        gain, velocity_gain = self._across.observe(step_s, doubt * wide)
-        gain_along, velocity_gain_along = self._along.observe(step_s, doubt * deep)
+        seen = Spot.of(head)
+        gain, velocity_gain = self._across.observe(step_s, doubt * seen.across)
+        gain_along, velocity_gain_along = self._along.observe(step_s, doubt * seen.along)
         self.place = expected + gain * across + gain_along * along
         self.velocity = kept(step_s) * self.velocity + velocity_gain * across + velocity_gain_along * along
         self.stamp_s = stamp_s
 
     def surprise(self, head: HeadPose, stamp_s: float) -> tuple[float, float]:
-        """Of seeing this head there: squared Mahalanobis distance, and log volume of where it can be."""
-        across, along = _parts(self.expected(stamp_s), head.translation)
-        step_s = max(stamp_s - self.stamp_s, 0.0)
-        wide, deep = _noise(head)
-        wide += self._across.place(step_s)
-        deep += self._along.place(step_s)
-        distance = float(across @ across) / wide + float(along @ along) / deep
-        return distance, 2 * math.log(wide) + math.log(deep)
-
-
-def _noise(head: HeadPose) -> tuple[float, float]:
-    """Variances of a measured place across (each way) and along the viewing ray, m^2."""
-    covariance, place = head.covariance[:3, :3], head.translation
-    along = float(place @ covariance @ place) / max(float(place @ place), 1e-12)
-    across = 0.5 * (float(covariance.trace()) - along)
-    return max(across, 1e-8), max(along, 1e-8)
+        """Of seeing this head there; see :meth:`Spot.surprise`."""
+        return self.expectation(stamp_s).surprise(Spot.of(head))
 
 
 def _parts(expected: Array, place: Array) -> tuple[Array, Array]:
@@ -184,13 +209,13 @@ class Person:
         step = (look - self.look) / self._times
         self.look = self.look + np.where(np.isfinite(step), step, 0.0)
 
-    def surprise(self, head: HeadPose, look: Array, stamp_s: float, lost: bool) -> float:
+    def surprise(self, expected: Spot, seen: Spot, look: Array, lost: bool) -> float:
         """-2 log likelihood (up to a constant) that this person is seen there, looking like that."""
-        distance, volume = self.course.surprise(head, stamp_s)
-        if lost:
-            return distance + volume + unlikeness(self.look, look)
-        unlike = unlikeness(self.look, look, _ASTRAY)
-        if distance > _GATE or unlike > _OTHER_LOOK:  # the window shows what hides the head
+        distance, volume = expected.surprise(seen)
+        if not lost and distance > _GATE:
+            return _IMPOSSIBLE
+        unlike = unlikeness(self.look, look) if lost else unlikeness(self.look, look, _ASTRAY)
+        if not lost and unlike > _OTHER_LOOK:  # the window shows what hides the head
             return _IMPOSSIBLE
         return distance + volume + unlike
 
@@ -209,10 +234,12 @@ def who_is_who(
     :param lost: from this index on those who are known are lost.
     :param looks: (3, 2) each, what each head looks like.
     """
+    expected = [person.course.expectation(stamp_s) for person in known]
     surprise = np.full((len(heads), len(known) + len(heads)), _NEW)
     for row, (head, look) in enumerate(zip(heads, looks, strict=True)):
+        seen = Spot.of(head)
         for column, person in enumerate(known):
-            surprise[row, column] = person.surprise(head, look, stamp_s, lost=column >= lost)
+            surprise[row, column] = person.surprise(expected[column], seen, look, lost=column >= lost)
     columns = [column for _, column in cheapest_pairs(surprise)]
     free = [column for column in range(lost, len(known)) if column not in columns]
     sure = []
