@@ -19,6 +19,7 @@ from trg_ros.media.frames import Frame, Source
 _LARGEST_PLAUSIBLE_FPS = 1000.0
 _FALLBACK_FPS = 30.0
 _LAST_DEVICE = 255
+_SILENT = 0  # of OpenCV's log levels
 
 
 class VideoSource(Source):
@@ -147,12 +148,13 @@ class WebcamSource(Source):
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Keeps OpenCV's own log off the terminal: our error says it in one line."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 4.5.4, which Humble has, keeps it elsewhere
+    level = log.getLogLevel()
+    log.setLogLevel(_SILENT)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        log.setLogLevel(level)
 
 
 def _refuse_text(path: Path) -> None:
