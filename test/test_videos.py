@@ -47,8 +47,8 @@ def test_video_stamps_count_from_the_first_frame_and_never_stand_still(tmp_path,
     assert [frame.stamp_s for frame in frames_of(path)] == pytest.approx([0, 0.2, 0.3, 0.4, 1.0, 1.1])
 
 
-def test_the_opencv_of_ubuntu_22_04(tmp_path, monkeypatch):
-    """4.5.4 has no cv2.utils.logging; its functions are cv2's own."""
+def test_the_opencv_of_ubuntu(tmp_path, monkeypatch):
+    """4.5.4 and 4.6.0 have no cv2.utils.logging; its functions are cv2's own."""
     path, levels = write_video(tmp_path / "v.avi", frames=2), [3]
     monkeypatch.delattr(cv2.utils, "logging", raising=False)
     monkeypatch.setattr(cv2, "getLogLevel", lambda: levels[-1], raising=False)

@@ -148,7 +148,7 @@ class WebcamSource(Source):
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Keeps OpenCV's own log off the terminal: our error says it in one line."""
-    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 4.5.4, which Humble has, keeps it elsewhere
+    log = getattr(cv2.utils, "logging", cv2)  # 4.5.4 and 4.6.0, Ubuntu's, keep it elsewhere
     level = log.getLogLevel()
     log.setLogLevel(_SILENT)
     try:
