@@ -91,6 +91,8 @@ def test_unproject_agrees_with_opencv(name):
     pixels = np.random.default_rng(2).uniform([20, 20], [620, 460], (500, 2))
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-12)
     if name == "equidistant":
+        if cv2.__version__.startswith("4.5."):
+            pytest.skip("this OpenCV's fish-eye ends its iterations early")
         expected = cv2.fisheye.undistortPoints(pixels[None], model.K, model.distortion, criteria=criteria)
     else:
         expected = cv2.undistortPointsIter(
