@@ -15,6 +15,7 @@ from trg_ros.synthetic.childhood import childlike_offsets
 from trg_ros.synthetic.dataset import RenderedDataset
 from trg_ros.synthetic.face_model import FaceModel
 from trg_ros.synthetic.generate import contact_sheet, generate
+from trg_ros.synthetic.head_frame import rigid_reference, scan_R_head
 from trg_ros.synthetic.landmark_set import default_landmark_set
 from trg_ros.synthetic.person import rotation_to_ray
 from trg_ros.synthetic.raster import rasterise
@@ -107,6 +108,24 @@ def test_the_head_frame_is_the_one_of_the_checkpoints(face_model: Path) -> None:
     assert points[45, 0] > 0 > points[36, 0], "the person's left eye is at positive x"
 
 
+def test_the_head_frame_turns_with_what_is_rigid_in_a_face(face_model: Path) -> None:
+    model = FaceModel.load(face_model)
+    reference = rigid_reference(model)
+    neutral = model.to_head_frame(model.neutral[model.landmarks68].astype(float))
+    np.testing.assert_allclose(scan_R_head(neutral, reference), np.eye(3), atol=2e-3)
+    turn = rotation_to_ray(np.array([0.1, 0.2, 0.97]) / np.linalg.norm([0.1, 0.2, 0.97]))
+    moved = 1.1 * neutral @ turn.T + 0.01  # another size and place
+    moved[48:60, 1] += 0.02  # an open mouth
+    moved[17:27, 1] -= 0.01  # raised brows
+    np.testing.assert_allclose(scan_R_head(np.stack([moved]), reference)[0], turn, atol=2e-3)
+
+
+def test_labels_are_in_the_head_frame(renderer: HeadRenderer) -> None:
+    reference = rigid_reference(renderer.model)
+    for head in renderer.heads(13, 0, 4):
+        np.testing.assert_allclose(scan_R_head(head.landmarks_head[:68], reference), np.eye(3), atol=1e-5)
+
+
 def test_generating_writes_a_data_set_once(face_model: Path, tmp_path: Path) -> None:
     settings = RenderSettings(crop_side=48, supersampling=1)
     generate(face_model, tmp_path, seed=2, count=6, settings=settings)
@@ -121,6 +140,20 @@ def test_generating_writes_a_data_set_once(face_model: Path, tmp_path: Path) -> 
         generate(face_model, tmp_path, seed=2, count=6, first=3)
     with pytest.raises(InputError, match=r"0 processes \(--processes\)"):
         generate(face_model, tmp_path, seed=2, count=6, processes=0)
+
+
+def test_data_sets_with_other_axes_do_not_mix(face_model: Path, tmp_path: Path) -> None:
+    settings = RenderSettings(crop_side=48, supersampling=1)
+    generate(face_model, tmp_path, seed=2, count=2, settings=settings)
+    info = tmp_path / "shard_00000000" / "info.json"
+    facts = json.loads(info.read_text())
+    assert facts["head_frame"] == "rigid"
+    generate(face_model, tmp_path, seed=2, count=2, first=500, settings=settings)
+    assert len(RenderedDataset(tmp_path)) == 4
+    del facts["head_frame"]  # as sets were written before
+    info.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="head frame 'rigid', the shards before it in 'scan'"):
+        RenderedDataset(tmp_path)
 
 
 def test_several_processes_render_what_one_does(

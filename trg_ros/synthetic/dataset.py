@@ -3,7 +3,8 @@
 A data set is a folder of shard folders ``shard_<first sample>``; each holds ``images.npy`` (memory-mapped
 when read) and ``labels.npz``. Sample i of seed s is the same picture however the shards were produced, so a
 data set can grow, be rendered by several processes, or be deleted and made again; shards may differ in the
-size of their pictures.
+size of their pictures. ``info.json`` says which axes the head frame has (`trg_ros.synthetic.head_frame`):
+"rigid", or "scan" in sets that were rendered before; they don't mix.
 """
 
 import json
@@ -71,6 +72,7 @@ class _Shard:
     labels: dict[str, np.ndarray]
     margin: float
     attribute_names: tuple[str, ...]
+    head_frame: str
 
 
 class RenderedDataset:
@@ -123,7 +125,13 @@ class RenderedDataset:
                 break
             if path.name in self._names:
                 continue
-            self._shards.append(_read_shard(path))
+            shard = _read_shard(path)
+            if self._shards and shard.head_frame != self._shards[0].head_frame:
+                raise InputError(
+                    f"{path} has labels in the head frame {shard.head_frame!r}, the shards before it in "
+                    f"{self._shards[0].head_frame!r}: a data set needs one; render it again"
+                )
+            self._shards.append(shard)
             self._names.append(path.name)
         self._ends = np.cumsum([len(shard.images) for shard in self._shards])
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -175,5 +183,10 @@ def _read_shard(path: Path) -> _Shard:
         raise InputError(
             f"{path} is not a rendered shard ({error}); delete it and render it again"
         ) from error
-    names = tuple(info.get("attribute_names", ()))
-    return _Shard(images=images, labels=labels, margin=float(info["margin"]), attribute_names=names)
+    return _Shard(
+        images=images,
+        labels=labels,
+        margin=float(info["margin"]),
+        attribute_names=tuple(info.get("attribute_names", ())),
+        head_frame=info.get("head_frame", "scan"),
+    )

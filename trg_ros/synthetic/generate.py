@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from trg_ros.errors import InputError
 from trg_ros.synthetic.dataset import RenderedDataset, write_shard
+from trg_ros.synthetic.head_frame import HEAD_FRAME
 from trg_ros.synthetic.render import ATTRIBUTES, HeadRenderer, RenderSettings
 
 SHARD = 500
@@ -95,6 +96,7 @@ def _render_shard(
         margin=renderer.settings.margin,
         seed=seed,
         attribute_names=list(ATTRIBUTES),
+        head_frame=HEAD_FRAME,
     )
     return size
 

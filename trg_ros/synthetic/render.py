@@ -12,6 +12,7 @@ from trg_ros.synthetic.baked import Baked, load_baked
 from trg_ros.synthetic.childhood import childlike_offsets
 from trg_ros.synthetic.cpu_painter import CpuPainter
 from trg_ros.synthetic.face_model import FaceModel
+from trg_ros.synthetic.head_frame import rigid_reference, scan_R_head
 from trg_ros.synthetic.landmark_set import LandmarkSet, default_landmark_set
 from trg_ros.synthetic.person import Placement, PoseRange, draw_placement, draw_shape, draw_size
 from trg_ros.synthetic.plan import HeadPlan, Planner
@@ -71,6 +72,7 @@ class HeadRenderer:
         self.landmark_set: LandmarkSet = default_landmark_set()
         self._childlike_offsets = childlike_offsets(self.model)
         self._origin = self.model.origin
+        self._rigid_reference = rigid_reference(self.model)
         self._planner = Planner(self.model, self.baked)
         self.painter = _painter(self.model, self.baked, device)
 
@@ -100,12 +102,15 @@ class HeadRenderer:
         origin = self._origin.astype(np.float32)
         vertices = (vertices - origin) * np.float32(size) + origin
         landmarks = self.model.to_head_frame(vertices[self.landmark_set.vertices])
-        camera = landmarks[self.landmark_set.landmarks68] @ placement.rotation.T + placement.translation
+        points68 = landmarks[self.landmark_set.landmarks68]
+        camera = points68 @ placement.rotation.T + placement.translation
         box = centered_box(camera[:, :2] / camera[:, 2:])
         pixels = self.settings.crop_side * self.settings.supersampling
         plan = self._planner.draw(vertices, expression, placement, box, self.settings.margin, pixels, rng)
         plan.look.attributes["size"] = size
-        return _DrawnHead(plan, placement, landmarks, box)
+        turn = scan_R_head(points68, self._rigid_reference)
+        turned = Placement(placement.rotation @ turn, placement.translation)
+        return _DrawnHead(plan, turned, landmarks @ turn, box)
 
     def picture(
         self, vertices: np.ndarray, expression: np.ndarray, placement: Placement, box: np.ndarray,
@@ -121,7 +126,7 @@ class HeadRenderer:
 
 @dataclass(frozen=True, eq=False)
 class _DrawnHead:
-    """A head before it is painted: landmarks (V, 3) m in the head frame, box (3,)."""
+    """A head before it is painted. placement: of the head frame. landmarks: (V, 3) m in it. box: (3,)."""
 
     plan: HeadPlan
     placement: Placement
