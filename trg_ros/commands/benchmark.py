@@ -47,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "torchgeometry, changed as it says)",
     )
     parser.add_argument("--no-paper", action="store_true", help="without the paper's architecture")
+    parser.add_argument("--ros", nargs="*", type=positive, metavar="HZ", help="through ROS, at these rates")
+    parser.add_argument("--ros-seconds", type=positive, default=10.0, help="for each rate (%(default)s)")
+    parser.add_argument("--label", help="what to call this machine (default: the CPU's name)")
+    _add_architectures_arguments(parser)
+
+
+def _add_architectures_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--architectures",
         nargs="+",
@@ -59,9 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--held-out-heads", type=at_least(1), default=2000, metavar="N", help="how many of them (%(default)s)"
     )
-    parser.add_argument("--ros", nargs="*", type=positive, metavar="HZ", help="through ROS, at these rates")
-    parser.add_argument("--ros-seconds", type=positive, default=10.0, help="for each rate (%(default)s)")
-    parser.add_argument("--label", help="what to call this machine (default: the CPU's name)")
 
 
 def main(args: argparse.Namespace) -> int:
