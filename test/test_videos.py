@@ -8,6 +8,7 @@ import pytest
 from cli_files import write_video
 
 from trg_ros.errors import InputError
+from trg_ros.media import videos
 from trg_ros.media.sources import open_source
 
 
@@ -65,8 +66,29 @@ def test_a_telephones_video_is_turned_upright(tmp_path):
     assert struct.unpack_from(">9i", data, matrix) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
     struct.pack_into(">9i", data, matrix, *quarter_turn)
     (tmp_path / "turned.mp4").write_bytes(data)
-    turned = frames_of(tmp_path / "turned.mp4")[0].image_bgr
-    assert np.array_equal(turned, cv2.rotate(frames_of(plain)[0].image_bgr, cv2.ROTATE_90_CLOCKWISE))
+    turned, upright = (frames_of(tmp_path / name)[0].image_bgr for name in ("turned.mp4", "plain.mp4"))
+    assert np.array_equal(turned, cv2.rotate(upright, cv2.ROTATE_90_CLOCKWISE))
+
+
+def test_quarter_turns_where_opencv_turns_the_wrong_way(tmp_path, monkeypatch):
+    """4.6.0: what it gives then stands on its head."""
+    path = write_video(tmp_path / "v.avi", frames=1)
+    given, open_capture = frames_of(path)[0].image_bgr, cv2.VideoCapture
+
+    class Turned:
+        def __init__(self, *arguments):
+            self._capture = open_capture(*arguments)
+
+        def get(self, what):
+            return 270.0 if what == cv2.CAP_PROP_ORIENTATION_META else self._capture.get(what)
+
+        def __getattr__(self, name):
+            return getattr(self._capture, name)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Turned)
+    for wrong_way, expected in ((True, cv2.rotate(given, cv2.ROTATE_180)), (False, given)):
+        monkeypatch.setattr(videos, "_TURNS_THE_WRONG_WAY", wrong_way)
+        assert np.array_equal(frames_of(path)[0].image_bgr, expected)
 
 
 def test_video_loop_never_goes_back_in_time(tmp_path):

@@ -19,6 +19,8 @@ from trg_ros.media.frames import Frame, Source
 _LARGEST_PLAUSIBLE_FPS = 1000.0
 _FALLBACK_FPS = 30.0
 _LAST_DEVICE = 255
+#: Ubuntu 24.04's OpenCV takes a quarter turn for one to the other side (opencv issue 22088).
+_TURNS_THE_WRONG_WAY = cv2.__version__.startswith("4.6.")
 _SILENT = 0  # of OpenCV's log levels
 
 
@@ -74,11 +76,14 @@ class VideoSource(Source):
     def _one_round(self) -> Iterator[tuple[npt.NDArray[np.uint8], float]]:
         """Yields (image, seconds since the first frame); stamps never stand still or run backwards."""
         first_s, last_s, count = 0.0, -1.0, 0
+        quarter_turn = self._capture.get(cv2.CAP_PROP_ORIENTATION_META) in (90.0, 270.0)
         while True:
             with quiet_opencv():
                 ok, image = self._capture.read()
             if not ok:
                 return
+            if quarter_turn and _TURNS_THE_WRONG_WAY:
+                image = cv2.rotate(image, cv2.ROTATE_180)
             container_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
             if count == 0:
                 first_s = container_s
