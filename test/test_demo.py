@@ -229,6 +229,7 @@ def test_a_photo_that_is_none_is_one_line(tmp_path):
 def test_what_cannot_be_meant_is_told_before_anything_starts(
     arguments, message, tmp_path, monkeypatch, capsys
 ):
+    pytest.importorskip("rclpy", reason="needs ROS")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     cv2.imwrite("photo.png", np.zeros((48, 64, 3), np.uint8))
@@ -238,3 +239,12 @@ def test_what_cannot_be_meant_is_told_before_anything_starts(
         status = leaving.code
     assert status in (1, 2) and message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_without_ros_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "rclpy", None)
+    assert demo.main(["--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "has no ROS 2" in error
+    assert not (tmp_path / "out").exists()

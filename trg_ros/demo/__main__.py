@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(args: argparse.Namespace) -> None:
+    if find_spec("rclpy") is None:
+        raise InputError("this Python has no ROS 2 (rclpy): source a distribution, or use `make demo`")
     photo = args.photo if args.photo is not None else _astronaut()
     look_at = _FACE_IN_ASTRONAUT if args.photo is None else (0.5, 0.5)
     check_photo_signature(photo)
