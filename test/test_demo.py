@@ -212,6 +212,7 @@ def test_a_node_that_cannot_work_is_a_clear_failure(tmp_path):
 
 
 def test_a_photo_that_is_none_is_one_line(tmp_path):
+    pytest.importorskip("rclpy", reason="needs ROS")
     (tmp_path / "photo.jpg").write_text("not a photo")
     done = run_demo(tmp_path, "--photo", str(tmp_path / "photo.jpg"))
     assert done.returncode == 1
