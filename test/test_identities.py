@@ -22,17 +22,17 @@ def follow(people, seconds, seed):
     return account
 
 
-@pytest.mark.parametrize(("count", "mistakes"), [(2, 0), (4, 1), (6, 0)])
+@pytest.mark.parametrize(("count", "mistakes"), [(2, 0), (4, 0), (6, 1)])
 def test_nobody_is_taken_for_somebody_else(count, mistakes, record_property):
     """Half a minute for each number of people: all who pass behind others, half a second of cover.
 
-    Among the four, one leaves the image where another one comes in, at once.
+    Among the six, one comes out from behind others where somebody else was lost, and nothing of it is clear.
     """
     account = follow(People(count, seed=count), seconds=30, seed=10 + count)
     summary = account.summary()
     for name, value in summary.items():
         record_property(name, value)
     assert summary["switches"] <= mistakes
-    assert summary["seen"] > 0.93
+    assert summary["seen"] > 0.96
     assert summary["found_within_s_95"] < 0.3
     assert summary["longest_ghost_s"] <= 0.5

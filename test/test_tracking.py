@@ -1,14 +1,18 @@
 """The tracker: identities, slots, when it looks for faces, and how tracks end."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from discs import DiscBackend, DiscDetector, box_of, checkpoint, draw
 
 from trg_ros.camera import CameraModel
+from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.tracking import HeadTracker
-from trg_ros.tracking.appearance import colours
+from trg_ros.tracking.appearance import PARTS, UNSEEN, colours
+from trg_ros.tracking.tracks import Look, clear_parts, hidden_parts, in_view
 
 CAMERA = CameraModel.pinhole(500, 500, 319.5, 239.5, 640, 480)
 A, B, C = np.array([-0.3, 0.0, 1.0]), np.array([0.0, 0.1, 0.9]), np.array([0.35, -0.1, 1.1])
@@ -58,11 +62,53 @@ def test_detection_every_few_frames_only():
     assert sum(world.estimator._backend.batches) == 22, "one look a frame, and a second one for the new face"
 
 
+def test_images_that_come_slowly_are_searched_as_often_a_second():
+    world = World(detection_interval=6)
+    for _ in range(21):
+        world.see(A, step_s=0.1)
+    assert world.detector.calls == 11
+
+
+def test_who_was_found_behind_somebody_is_looked_at_again():
+    near, behind = (
+        CropWindows.from_boxes(CAMERA, [box]) for box in ([200, 150, 400, 350], [240, 60, 340, 160])
+    )
+    for found in (True, False):
+        sight = SimpleNamespace(look=SimpleNamespace(found=found), hidden=0.7)
+        looks = [Look(near, 0.9), Look(behind, 0.9, track=SimpleNamespace(sight=sight))]
+        assert in_view(looks, [0.5, 1.0]) == looks[: 1 + found]
+
+
+def test_what_shows_of_somebody_beside_above_and_behind_others_is_clear():
+    boxes = [[300, 200, 400, 300], [360, 150, 460, 250], [300, 300, 400, 400], [340, 260, 440, 360]]
+    windows = CropWindows.from_boxes(CAMERA, boxes)
+    depths, face = [1.0, 0.9, 0.8, 1.1], PARTS[:1]
+    clear = clear_parts(windows, depths, face, hidden_parts(windows, depths, face))[:, 0]
+    left, top, _, bottom = face[0]
+    assert (clear[2] == face[0]).all(), "nobody is nearer"
+    assert np.isnan(clear[3]).all(), "behind all others"
+    assert left == clear[0, 0] and top == clear[0, 1] and clear[0, 3] < bottom, "above who is below"
+    assert clear[0, 2] <= 0.7, "beside whom is to the right"
+    alone = clear_parts(windows[:2], depths[:2], face, hidden_parts(windows[:2], depths[:2], face))[0, 0]
+    np.testing.assert_allclose(alone, [left, top, 0.55, bottom], atol=0.02)
+
+
+def test_colours_are_those_of_the_clear_strip():
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[:, :50], image[:, 50:] = (40, 80, 160), (160, 80, 40)
+    box = np.array([0.0, 0.0, 100.0, 100.0])
+    nothing = [np.nan] * 4
+    strip = [[0.3, 0.3, 0.45, 0.8], nothing, nothing]
+    seen, whole = colours(image, box, strip), colours(image[:, :50].repeat(2, axis=1), box)
+    np.testing.assert_allclose(seen[0], whole[0])
+    assert np.isnan(seen[1:]).all() and colours(image, box, [nothing] * 3) is UNSEEN
+
+
 def test_colours_of_somebody_who_is_alone_are_read_ten_times_a_second(monkeypatch):
     seen = []
 
     def counted(image_bgr, box, clear):
-        seen.append(any(clear))
+        seen.append(np.isfinite(clear).any())
         return colours(image_bgr, box, clear)
 
     monkeypatch.setattr("trg_ros.tracking.tracker.colours", counted)

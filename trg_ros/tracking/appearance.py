@@ -27,14 +27,16 @@ _MARGIN = 0.15  # of a box, on either side of the landmarks
 _DARK = 8.0  # grey values that say little about colour
 
 
-def colours(image_bgr: NDArray[np.uint8], box: Array, clear: Sequence[bool] = (True, True, True)) -> Array:
+def colours(
+    image_bgr: NDArray[np.uint8], box: Array, clear: Sequence[Sequence[float]] = PARTS.tolist()
+) -> Array:
     """(3, 2) log ratios of blue and red to green in the parts of somebody; NaN where they aren't seen.
 
     :param image_bgr: (H, W, 3) uint8.
     :param box: (4,) left, top, right, bottom px of the face's TRG box.
-    :param clear: (3,) which parts nobody else hides.
+    :param clear: (3, 4) what of each part nobody else hides, like ``PARTS``; NaN for nothing.
     """
-    if not any(clear):
+    if all(part[0] != part[0] for part in clear):
         return UNSEEN
     seen = np.full((len(PARTS), 2), np.nan)
     left, top, right, bottom = box.tolist()
@@ -42,18 +44,17 @@ def colours(image_bgr: NDArray[np.uint8], box: Array, clear: Sequence[bool] = (T
     margin = _MARGIN * (right - left)  # a face at the image's edge is rarely where it seems to be
     if not (left + margin >= 0 and right - margin <= width and math.isfinite(top + bottom)):
         return seen
-    for part, shown, ratios in zip(_PART_LIST, clear, seen, strict=True):
+    for part, ratios in zip(clear, seen, strict=True):
+        if part[0] != part[0]:
+            continue
         first, last = (int(left + edge * (right - left)) for edge in part[::2])
         low, high = (int(top + edge * (bottom - top)) for edge in part[1::2])
         inside = first >= 0 and low >= 0 and last <= width and high <= height
-        if shown and inside and min(last - first, high - low) >= _MIN_PIXELS:
+        if inside and min(last - first, high - low) >= _MIN_PIXELS:
             blue, green, red, _ = cv2.mean(image_bgr[low:high, first:last])
             middle = math.log(green + _DARK)
             ratios[:] = math.log(blue + _DARK) - middle, math.log(red + _DARK) - middle
     return seen
-
-
-_PART_LIST = PARTS.tolist()
 
 
 def unlikeness(one: Array, other: Array, astray: float = 1e-9) -> float:

@@ -16,15 +16,13 @@ from trg_ros.tracking.appearance import PARTS, colours
 from trg_ros.tracking.identities import Identities
 from trg_ros.tracking.matching import led, plan_looks
 from trg_ros.tracking.searching import DirectSearcher, Finding, Searcher
-from trg_ros.tracking.tracks import Look, Sight, Track, hidden_faces, hidden_parts, in_view
+from trg_ros.tracking.tracks import Look, Sight, Track, clear_parts, hidden_faces, hidden_parts, in_view
 from trg_ros.windows import windows_of_boxes
 
 Array = NDArray[np.float64]
 
 #: Two tracks that overlap more than this are one head.
 _DUPLICATE_OVERLAP = 0.6
-#: A part that is hidden more than this isn't clear.
-_CLEAR = 0.05
 #: Somebody who is alone is looked at for colours that often, seconds.
 _COLOURS_S = 0.1
 #: A window is moved to where its head should be by now if that is so far, in parts of its side.
@@ -33,6 +31,8 @@ _MOVE = 0.05
 _MAX_GAP_S = 0.5
 #: While somebody is lost, faces are looked for at least every so many frames.
 _SEARCH_INTERVAL = 2
+#: Intervals between searches count frames at this rate, or as much time where images come more slowly.
+_RATE_HZ = 30.0
 #: A face smaller than this many pixels can't be tracked.
 _MIN_BOX_PX = 12.0
 
@@ -54,8 +54,9 @@ class TrackedHead:
 class HeadTracker:
     """Follows the heads of one camera.
 
-    :param detection_interval: the detector runs every so many frames, and whenever nobody is tracked or a
-        track is in doubt; 1 runs it on each frame. ``searching`` False turns it off: known heads only.
+    :param detection_interval: the detector runs every so many frames (as often a second as at 30 Hz where
+        images come more slowly), and whenever nobody is tracked or a track is in doubt; 1 runs it on each.
+        ``searching`` False turns it off: known heads only.
     :param max_faces: most heads at a time.
     :param min_score: a head whose score falls below isn't reported, and its track ends.
     :param searcher: how faces are looked for; None: at once, so that the same images give the same heads. A
@@ -97,7 +98,7 @@ class HeadTracker:
     def reset(self) -> None:
         """Forget all heads; those that come get new ids."""
         self._people.forget()
-        self._stamp_s = self._colours_s = -np.inf
+        self._stamp_s = self._colours_s = self._asked_s = -np.inf
         self._frames_since_detection = 0
         self._doubt = False
         self._searched: dict[int, CropWindows] = {}  # where heads were in the image that is searched
@@ -159,10 +160,12 @@ class HeadTracker:
         if self._people.lost:
             interval = min(interval, _SEARCH_INTERVAL)
         asked = False
-        if self._frames_since_detection >= interval or self._doubt or nobody:
+        since_s = stamp_s - self._asked_s
+        due = self._frames_since_detection >= interval or since_s > (interval - 0.5) / _RATE_HZ
+        if due or self._doubt or nobody:
             asked = self._searcher.ask(image_bgr, camera, stamp_s)
         if asked:
-            self._frames_since_detection, self._doubt = 0, False
+            self._frames_since_detection, self._doubt, self._asked_s = 0, False, stamp_s
         if finding is None:  # without tracks there is nothing to do meanwhile
             finding = self._searcher.answer(wait=nobody)
         return finding, asked
@@ -207,12 +210,13 @@ class HeadTracker:
         implied = estimates.implied if one else estimates.implied[chosen]
         depths = [float(heads[index].translation[2]) for index in chosen]
         hidden = hidden_faces(implied, depths)
-        clear = np.ones((1, len(PARTS)), np.bool_)
+        clear = np.tile(PARTS, (len(chosen), 1, 1))
         if not one:
             unseen = np.array([i for i, look in enumerate(looks) if look.track and i not in chosen], np.intp)
             tracks = [looks[index].track for index in unseen]
             clear = self._clear(implied, depths, windows[unseen], tracks)
-        clear &= self._looks_closely(looks)
+        if not self._looks_closely(looks):
+            clear[:] = np.nan
         return [
             Sight(
                 heads[index],
@@ -227,12 +231,13 @@ class HeadTracker:
 
     def _clear(
         self, seen: CropWindows, depths: list[float], unseen: CropWindows, tracks: list[Track | None]
-    ) -> NDArray[np.bool_]:
-        """(N, P) which parts of the N heads that are seen nobody hides; not those either who should be there
-        and weren't recognised in this image."""
+    ) -> Array:
+        """(N, P, 4) what of each part of the N heads that are seen nobody hides; not those either who should
+        be there and weren't recognised in this image."""
         windows = CropWindows.concatenate([seen, unseen]) if tracks else seen
         others = [float(track.person.course.expected(self._stamp_s)[2]) for track in tracks if track]
-        return hidden_parts(windows, depths + others, PARTS)[: len(seen)] <= _CLEAR
+        hidden = hidden_parts(windows, depths + others, PARTS)[: len(seen)]
+        return clear_parts(windows, depths + others, PARTS, hidden)
 
     def _looks_closely(self, looks: list[Look]) -> bool:
         """Whether to read colours in this image, noting it: of somebody alone ten times a second."""

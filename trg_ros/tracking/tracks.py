@@ -16,6 +16,10 @@ Array = NDArray[np.float64]
 
 #: What a head with hair hides: left, top, right, bottom of its TRG box, in sides. A body hides all below.
 _SILHOUETTE = (0.0, -0.25, 1.0, 1.0)
+#: Left, top and right of the same about the box's middle, with a margin.
+_AROUND = (-0.55, -0.8, 0.55)
+#: A part that is hidden more than this isn't wholly clear; so much of it has to be left to be seen.
+_CLEAR, _ENOUGH = 0.05, 0.3
 #: Who is hidden by others more than this isn't looked for: the network would see the others.
 _MOST_HIDDEN = 0.5
 #: Who is seen although hidden more than this isn't behind the others.
@@ -107,6 +111,43 @@ def hidden_parts(windows: CropWindows, depths: Sequence[float], parts: Array, bo
     return np.minimum(covered, 1.0).max(axis=1)
 
 
+def clear_parts(windows: CropWindows, depths: Sequence[float], parts: Array, hidden: Array) -> Array:
+    """(N, P, 4) what nobody nearer hides of parts of heads, as far as it is one rectangle: left, top, right,
+    bottom in sides of each head's TRG box; NaN where that is little.
+
+    :param hidden: (N, P) how much is hidden, see :func:`hidden_parts`, which has the other parameters.
+    """
+    clear = np.tile(parts, (len(hidden), 1, 1))
+    partly = np.argwhere(hidden > _CLEAR).tolist()
+    if not partly:
+        return clear
+    rays, sides = windows.rays(windows.center), windows.size.tolist()
+    middles = (rays[:, :2] / np.maximum(rays[:, 2:], 1e-3)).tolist()
+    for row, part in partly:
+        rest = parts[part].tolist()
+        for (x, y), side, depth in zip(middles, sides, depths, strict=True):
+            if depth < depths[row]:
+                left, top, right = (edge * side / sides[row] + 0.5 for edge in _AROUND)
+                aside, below = (x - middles[row][0]) / sides[row], (y - middles[row][1]) / sides[row]
+                rest = _beside(rest, left + aside, top + below, right + aside)
+        clear[row, part] = rest if _area(rest) >= _ENOUGH * _area(parts[part]) else np.nan
+    return clear
+
+
+def _beside(rest: list[float], left: float, top: float, right: float) -> list[float]:
+    """The largest rectangle of another one that is beside or above somebody who reaches down from ``top``."""
+    first, low, last, high = rest
+    if right <= first or left >= last or top >= high:
+        return rest
+    beside = [first, low, left, high], [right, low, last, high], [first, low, last, top]
+    return max(beside, key=_area)
+
+
+def _area(box: Sequence[float]) -> float:
+    """Of left, top, right, bottom; 0 if they are the wrong way round."""
+    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
+
+
 def hidden_faces(windows: CropWindows, depths: Sequence[float], bodies: bool = True) -> Array:
     """(N,) how much of each face is hidden by nearer heads; see :func:`hidden_parts`."""
     return hidden_parts(windows, depths, _FACE[None], bodies)[:, 0]
@@ -116,7 +157,7 @@ def in_view(looks: list[Look], depths: Sequence[float]) -> list[Look]:
     """The looks at those whom nobody nearer hides.
 
     Who was seen where another's body should have hidden them is looked for nevertheless: somebody on
-    another's lap, or a picture on a wall.
+    another's lap, or a picture on a wall. So is whose face has just been found.
 
     :param depths: of the heads that are expected, metres.
     """
@@ -128,7 +169,8 @@ def in_view(looks: list[Look], depths: Sequence[float]) -> list[Look]:
         return looks
     hidden_by_heads = hidden_faces(windows, depths, bodies=False) > _MOST_HIDDEN
     seen_there = [look.track is not None and look.track.sight.hidden > _WHOLLY for look in looks]
-    gone = hidden & (hidden_by_heads | ~np.array(seen_there))
+    just_found = np.array([look.track is not None and look.track.sight.look.found for look in looks])
+    gone = hidden & ~just_found & (hidden_by_heads | ~np.array(seen_there))
     return [look for look, away in zip(looks, gone.tolist(), strict=True) if not away]
 
 
