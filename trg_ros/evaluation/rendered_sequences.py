@@ -21,6 +21,7 @@ from trg_ros.crop import LANDMARK_BOX_SCALE, centered_box
 from trg_ros.evaluation.sequences import Account, Crowd
 from trg_ros.geometry import make_transform, shortest_turn
 from trg_ros.synthetic.backgrounds import procedural_background
+from trg_ros.synthetic.head_frame import scan_R_head
 from trg_ros.synthetic.person import Placement, draw_shape, rotation_from_angles
 from trg_ros.synthetic.render import HeadRenderer
 from trg_ros.tracking import HeadTracker
@@ -76,22 +77,24 @@ class _Person:
         identity, expression = draw_shape(renderer.model, np.random.default_rng([seed, number, 1]))
         self._vertices = renderer.model.shapes(identity[None], 0 * expression[None])[0]
         self._expression = 0 * expression
+        chosen = renderer.landmark_set
+        self._points68 = renderer.model.to_head_frame(self._vertices[chosen.vertices[chosen.landmarks68]])
+        self._scan_R_head = scan_R_head(self._points68, renderer.rigid_reference)
         self._views: dict[tuple[int, int], _View] = {}
 
     def view(self, pitch_deg: float, yaw_deg: float) -> tuple[_View, Array]:
-        """The view nearest to these angles, and its rotation (3, 3) against the viewing ray."""
+        """The view nearest to these angles, and ray_R_head (3, 3), its rotation against the viewing ray."""
         steps = round(pitch_deg / _STEP_DEG), round(yaw_deg / _STEP_DEG)
         pitch, yaw = (np.deg2rad(_STEP_DEG * step) for step in steps)
         rotation = rotation_from_angles(pitch, yaw, 0.0)
         if steps not in self._views:
             self._views[steps] = self._render(rotation)
-        return self._views[steps], rotation
+        return self._views[steps], rotation @ self._scan_R_head
 
     def _render(self, rotation: Array) -> _View:
-        model, chosen = self._renderer.model, self._renderer.landmark_set
+        """Rotation: ray_R_scan (3, 3)."""
         placement = Placement(rotation, np.array([0.0, 0.0, self.distance]))
-        landmarks = model.to_head_frame(self._vertices[chosen.vertices[chosen.landmarks68]])
-        camera = landmarks @ rotation.T + placement.translation
+        camera = self._points68 @ rotation.T + placement.translation
         plane = camera[:, :2] / camera[:, 2:]
         box = centered_box(plane)
         side = int(np.ceil(box[2] * _MARGIN * CAMERA.fx))

@@ -72,7 +72,7 @@ class HeadRenderer:
         self.landmark_set: LandmarkSet = default_landmark_set()
         self._childlike_offsets = childlike_offsets(self.model)
         self._origin = self.model.origin
-        self._rigid_reference = rigid_reference(self.model)
+        self.rigid_reference = rigid_reference(self.model)
         self._planner = Planner(self.model, self.baked)
         self.painter = _painter(self.model, self.baked, device)
 
@@ -108,7 +108,7 @@ class HeadRenderer:
         pixels = self.settings.crop_side * self.settings.supersampling
         plan = self._planner.draw(vertices, expression, placement, box, self.settings.margin, pixels, rng)
         plan.look.attributes["size"] = size
-        turn = scan_R_head(points68, self._rigid_reference)
+        turn = scan_R_head(points68, self.rigid_reference)
         turned = Placement(placement.rotation @ turn, placement.translation)
         return _DrawnHead(plan, turned, landmarks @ turn, box)
 

@@ -31,7 +31,8 @@ from trg_ros.training.trainer import STATE_NAME, make_landmarks
 DISAGREEMENT = "landmarks68_disagreement"  # what the estimator's score measures a face by
 ORIGIN = (
     "origin: mean of the 68 landmarks of ICT-FaceKit's neutral face, on the plane of symmetry, about 4 cm "
-    "below and 1.3 cm behind the sellion"
+    "below and 1.3 cm behind the sellion; axes: that face's, laid onto the nose and the upper ends of the "
+    "jaw line"
 )
 KNOWN_LIMITS = (
     "one picture does not tell a head's size, so depth errs by 3 % (median) even where all else is right; "
