@@ -46,9 +46,16 @@ def test_broken_samples_are_named(tmp_path, capsys):
     write_300wlp(tmp_path / "w", 2)
     (tmp_path / "w" / "AFW" / "AFW_1001_1_0.jpg").write_bytes(b"\xff\xd8 half a picture")
     capsys.readouterr()
-    assert main(["check-data", "300w-lp", str(tmp_path / "w"), "--all"]) == 1
+    sheet = tmp_path / "sheet.png"
+    assert main(["check-data", "300w-lp", str(tmp_path / "w"), "--all", "--sheet", str(sheet)]) == 1
+    assert cv2.imread(str(sheet)).shape[1] % 240 == 0, "the others are drawn"
     out = capsys.readouterr().out
     assert "read: 4, broken: 1" in out and "AFW/AFW_1001_1_0.jpg" in out
+
+
+def test_a_sheet_that_cannot_be_written_is_told_before_the_data_are_read(tmp_path, capsys):
+    assert main(["check-data", "300w-lp", str(tmp_path), "--sheet", str(tmp_path / "sheet.txt")]) == 2
+    assert "pictures have other names" in capsys.readouterr().err
 
 
 def test_an_absent_data_set_shows_the_expected_layout(tmp_path, capsys):

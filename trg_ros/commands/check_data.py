@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import cv2
 from tqdm import tqdm
 
 from trg_ros.arguments import at_least
@@ -41,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """0 if the data set is complete, 1 if something is missing or broken."""
+    if args.sheet and not cv2.haveImageWriter(args.sheet):  # said now, not after hours
+        raise InputError(f"--sheet {args.sheet}: pictures have other names; end it in .png or .jpg")
     try:
         if args.detect_boxes:
             _write_detected_boxes(args)

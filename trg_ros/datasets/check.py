@@ -77,12 +77,20 @@ def expected_count(dataset: HeadDataset) -> int | None:
 
 
 def contact_sheet(dataset: HeadDataset, count: int = 24) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) BGR of some samples with landmarks, boxes and axes drawn.
+    """A picture (H, W, 3) BGR of some samples with landmarks, boxes and axes drawn; broken ones are left out.
 
-    :raises DatasetError: when one of them is broken.
+    :raises DatasetError: when all of them are broken.
     """
-    samples = list(evenly(dataset, count))
-    return sheet([draw_sample(sample, dataset.topology) for sample in samples], [s.name for s in samples])
+    chosen, tiles, names = evenly(dataset, count), [], []
+    for index in range(len(chosen)):
+        try:
+            sample = chosen[index]
+            tiles.append(draw_sample(sample, dataset.topology))
+            names.append(sample.name)
+        except DatasetError:
+            if not tiles and index == len(chosen) - 1:
+                raise
+    return sheet(tiles, names)
 
 
 def _total(dataset: HeadDataset) -> int:
