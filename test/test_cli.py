@@ -43,6 +43,7 @@ BAD = {
     "no threads": ["run", "good/photo.jpg", "--threads", "0"],
     "negative seed": ["render", "--face-model", "model.npz", "--out", "results/new", "--seed", "-1"],
     "no heads": ["render", "--face-model", "model.npz", "--out", "results/new", "-n", "0"],
+    "pictures of nothing": ["render", "--face-model", "model.npz", "--out", "results/new", "--side", "8"],
     "endless people": ["evaluate", "--dataset", "sequences", "--seconds", "nan"],
     "every none-th sample": ["evaluate", "--dataset", "biwi", "--every", "0"],
     "looking at nothing": ["check-data", "biwi", "good", "--look-at", "0"],

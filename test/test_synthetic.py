@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("numba", reason="rendering needs the extra [train]")
 
+from trg_ros.cli import main
 from trg_ros.errors import InputError
 from trg_ros.synthetic.backgrounds import procedural_background
 from trg_ros.synthetic.childhood import childlike_offsets
@@ -169,6 +170,12 @@ def test_several_processes_render_what_one_does(
     assert together.shard_count == 2 and len(together) == 5
     everything = np.arange(5)
     assert np.array_equal(alone.gather(everything).images, together.gather(everything).images)
+
+
+def test_render_stores_pictures_of_the_side_that_is_asked_for(face_model: Path, tmp_path: Path) -> None:
+    command = ["render", "--face-model", str(face_model), "--out", str(tmp_path), "-n", "1", "--side", "64"]
+    assert main(command) == 0
+    assert RenderedDataset(tmp_path).gather(np.arange(1)).images[0].shape == (64, 64, 4)
 
 
 def test_a_wrong_face_model_is_named(tmp_path: Path) -> None:

@@ -19,6 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--first", type=at_least(0), default=0, metavar="I", help="number of the first head (default 0)"
     )
     parser.add_argument(
+        "--side",
+        type=at_least(32),
+        default=208,
+        metavar="PX",
+        help="of the stored pictures, 1.7 times a network's crops or more (default 208: for 96 and 112 px)",
+    )
+    parser.add_argument(
         "--device", default="cpu", help="what paints: cpu, cuda, cuda:N or auto (%(default)s)"
     )
     parser.add_argument(
@@ -28,10 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from trg_ros.synthetic.generate import contact_sheet, generate
+    from trg_ros.synthetic.render import RenderSettings
 
-    out = Path(args.out)
-    generate(
-        args.face_model, out, args.seed, args.n, args.first, device=args.device, processes=args.processes
-    )
+    out, settings = Path(args.out), RenderSettings(crop_side=args.side)
+    generate(args.face_model, out, args.seed, args.n, args.first, settings, args.device, args.processes)
     print(contact_sheet(out))
     return 0
