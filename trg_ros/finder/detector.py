@@ -109,7 +109,8 @@ def _close_by(image_bgr: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray
     low, high = np.floor(center - reach), np.ceil(center + reach) + 1
     left, top = (int(value) for value in np.clip(low, 0, np.array(size) - 1))
     right, bottom = (int(value) for value in np.clip(high, [left + 1, top + 1], size))
-    part: NDArray[Any] = image_bgr[top:bottom, left:right]
+    # OpenCV 4.5.4 refuses a view of one pixel, whose strides are the image's; numpy calls it contiguous.
+    part: NDArray[Any] = image_bgr[top:bottom, left:right].copy()
     scale = _CLOSE / (2 * float(reach[0]))
     if scale < 1:
         new = max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))
