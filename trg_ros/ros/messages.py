@@ -15,6 +15,7 @@ from geometry_msgs.msg import (
     Vector3,
 )
 from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs_py import point_cloud2
 from std_msgs.msg import Header
 
 from trg_ros.msg import FaceBox, HeadPose, HeadPoseArray
@@ -128,15 +129,6 @@ def landmark_cloud(result: FrameResult) -> PointCloud2:
         points["id"] = tracked.id
         parts.append(points)
     cloud = np.concatenate(parts) if parts else np.empty(0, dtype=_POINT)
-    message = PointCloud2(
-        header=result.header,
-        height=1,
-        width=len(cloud),
-        fields=_CLOUD_FIELDS,
-        is_bigendian=False,
-        point_step=_POINT.itemsize,
-        row_step=_POINT.itemsize * len(cloud),
-        is_dense=True,
-    )
-    message.data.frombytes(cloud.tobytes())
+    message = point_cloud2.create_cloud(result.header, _CLOUD_FIELDS, cloud)
+    message.is_dense = True  # no landmark is missing; create_cloud never says so
     return message

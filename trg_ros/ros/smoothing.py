@@ -14,8 +14,8 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 
 from trg_ros.errors import InputError
-from trg_ros.geometry import make_transform, matrix_from_quaternion_xyzw
 from trg_ros.ros.frame import StampedHeads, nanoseconds
+from trg_ros.ros.quaternions import load_tf_transformations
 from trg_ros.tracking.filtering import PoseSmoother
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _WAIT_S = 0.05
 """A transform may come that much later than its image."""
+_SHORTEST_QUATERNION = 1e-6
+"""tf_transformations takes those shorter than 1.5e-8 for the identity."""
 
 
 class CameraMotion(Protocol):
@@ -50,7 +52,8 @@ class FixedFrame:
     def __init__(self, node: Node, frame: str) -> None:
         """Listens to /tf from now on.
 
-        Raises InputError where tf2_ros can only send, as the stand-in for machines without a distribution.
+        Raises InputError where tf2_ros can only send, as the stand-in for machines without a distribution,
+        and where tf_transformations can't be loaded.
         """
         if not hasattr(tf2_ros, "Buffer"):
             raise InputError(
@@ -58,6 +61,7 @@ class FixedFrame:
                 "of a ROS distribution, or leave filtering_frame empty (the camera's own frame)"
             )
         self._frame = frame
+        self._matrix_of = load_tf_transformations("filtering_frame").quaternion_matrix
         tf2: Any = tf2_ros
         self._buffer = tf2.Buffer()
         self._listener = tf2.TransformListener(self._buffer, node)
@@ -66,10 +70,15 @@ class FixedFrame:
     def fixed_T_camera(self, header: Header) -> npt.NDArray[np.float64]:
         stamped = self._look_up(header.frame_id, Time.from_msg(header.stamp), _WAIT_S)
         rotation, translation = stamped.transform.rotation, stamped.transform.translation
-        return make_transform(
-            matrix_from_quaternion_xyzw(np.array([rotation.x, rotation.y, rotation.z, rotation.w])),
-            np.array([translation.x, translation.y, translation.z]),
-        )
+        quaternion = [rotation.x, rotation.y, rotation.z, rotation.w]
+        if np.linalg.norm(quaternion) < _SHORTEST_QUATERNION:
+            raise InputError(
+                f"the transform from {header.frame_id} to filtering_frame {self._frame} has a quaternion of "
+                "zeros, which is no rotation; its publisher has to send (0, 0, 0, 1) for the identity"
+            )
+        fixed_T_camera: npt.NDArray[np.float64] = self._matrix_of(quaternion)
+        fixed_T_camera[:3, 3] = translation.x, translation.y, translation.z
+        return fixed_T_camera
 
     def known_until_ns(self, frame_id: str) -> int:
         return nanoseconds(self._look_up(frame_id, Time(), 0.0).header)  # of time zero: the newest

@@ -20,7 +20,7 @@ from tf2_ros import TransformBroadcaster
 
 from trg_ros.camera import CameraModel
 from trg_ros.errors import InputError
-from trg_ros.geometry import quaternion_xyzw_from_matrix
+from trg_ros.geometry import make_transform
 from trg_ros.media.frames import Frame
 from trg_ros.media.intrinsics import Intrinsics
 from trg_ros.media.sources import Source, open_source
@@ -28,6 +28,7 @@ from trg_ros.media.virtual_camera import VirtualCamera
 from trg_ros.ros.camera_info import info_from_camera_model
 from trg_ros.ros.conversions import image_message
 from trg_ros.ros.parameter_table import ParameterTable, parameter
+from trg_ros.ros.quaternions import load_tf_transformations
 from trg_ros.ros.runner import run
 
 _PHOTO_RATE = 10.0
@@ -153,7 +154,9 @@ class VideoSourceNode(Node):
 
     def _camera_in_photo(self, header: Header, R_camera_photo: npt.NDArray[np.float64]) -> TransformStamped:
         """Where the virtual camera looks: in a frame that stands still, a head of the photo stands still."""
-        x, y, z, w = quaternion_xyzw_from_matrix(R_camera_photo.T).tolist()
+        photo_T_camera = make_transform(R_camera_photo.T, np.zeros(3))
+        quaternion = load_tf_transformations("motion 'orbit'").quaternion_from_matrix(photo_T_camera)
+        x, y, z, w = (float(value) for value in quaternion)
         transform = TransformStamped(child_frame_id=header.frame_id)
         transform.header = Header(stamp=header.stamp, frame_id=self.settings.photo_frame_id)
         transform.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
@@ -165,6 +168,7 @@ class VideoSourceNode(Node):
 
     def _moving(self, source: Source, rate: float) -> Iterator[Picture]:
         """The first picture for ever, or one round of 10 s, seen by a camera that turns and zooms."""
+        load_tf_transformations("motion 'orbit'")  # fails with the first picture, not later
         frame = next(iter(source), None)
         if frame is None:
             return
