@@ -28,7 +28,7 @@ def test_it_shows_the_box(side, center):
 
 def test_boxes_beyond_the_image_are_black():
     image = np.full((60, 80, 3), 200, np.uint8)
-    for box in ((300, 300, 340, 340), (-90, -90, -50, -50)):
+    for box in ((300, 300, 340, 340), (-90, -90, -50, -50), (900, 900, 1300, 1300)):
         assert _close_by(image, np.array(box, np.float32)).max() == 0
 
 

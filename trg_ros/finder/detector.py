@@ -107,13 +107,13 @@ def _close_by(image_bgr: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray
     reach = (box[2:] - box[:2]) * (_CLOSE / _CLOSE_SIDE / 2)
     center, size = (box[:2] + box[2:]) / 2, image_bgr.shape[1::-1]
     low, high = np.floor(center - reach), np.ceil(center + reach) + 1
-    left, top = (int(value) for value in np.clip(low, 0, np.array(size) - 1))
-    right, bottom = (int(value) for value in np.clip(high, [left + 1, top + 1], size))
-    # OpenCV 4.5.4 refuses a view of one pixel, whose strides are the image's; numpy calls it contiguous.
-    part: NDArray[Any] = image_bgr[top:bottom, left:right].copy()
+    # Two pixels each way where there are: OpenCV 4.5.4 takes no picture of one pixel.
+    left, top = (int(value) for value in np.clip(low, 0, np.maximum(np.array(size) - 2, 0)))
+    right, bottom = (int(value) for value in np.clip(high, [left + 2, top + 2], size))
+    part: NDArray[Any] = image_bgr[top:bottom, left:right]
     scale = _CLOSE / (2 * float(reach[0]))
     if scale < 1:
-        new = max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))
+        new = max(2, round(part.shape[1] * scale)), max(2, round(part.shape[0] * scale))
         part = cv2.resize(part, new, interpolation=cv2.INTER_AREA)
     zoom = (np.array([right - left, bottom - top]) / part.shape[1::-1]) * scale
     shift = _CLOSE / 2 - scale * (center - [left, top] + 0.5) + zoom / 2 - 0.5
