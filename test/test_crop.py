@@ -78,15 +78,15 @@ def test_a_point_lands_where_the_model_says(name, box):
     fractions = np.array([[0.3, 0.3], [0.71, 0.34], [0.52, 0.53], [0.32, 0.69], [0.68, 0.72]])
     pixels = [left, top] + fractions * [right - left, bottom - top] + [[0.13, 0.41]]
     errors = landing_errors(camera, windows, pixels)
-    assert np.abs(errors.mean(axis=0)).max() < 0.01, "no offset"
+    assert np.abs(errors.mean(axis=0)).max() < 0.02, "no offset"
     assert np.abs(errors).max() < 0.04, (
         "8-bit rounding and bilinear blur move a single blob's centroid this much"
     )
 
 
 @pytest.mark.parametrize("name", CAMERAS)
-def test_positions_are_not_rounded(name):
-    """On a ramp of 64 grey values a pixel, half a grey value (8-bit rounding) is a hundredth of a pixel."""
+def test_positions_are_rounded_to_a_32nd_of_a_pixel_and_no_more(name):
+    """On a ramp of 64 grey values a pixel, so that half a 32nd is one grey value."""
     camera = CAMERAS[name]
     box = (200.3, 120.6, 391.3, 311.6)  # one image pixel a sample: where rounded positions would show
     windows = CropWindows.from_boxes(camera, [box])
@@ -99,7 +99,7 @@ def test_positions_are_not_rounded(name):
         crop = cut_windows(image, camera, windows, 192)[0, ..., 0].astype(float)
         expected = (pixels[..., axis] % 4) * 64
         smooth = expected < 3 * 64  # not where the ramp starts again
-        assert np.abs((crop - expected)[smooth]).max() < 0.51
+        assert np.abs((crop - expected)[smooth]).max() < 1.01
 
 
 @pytest.mark.parametrize("name", [*CAMERAS, "folding"])
@@ -180,7 +180,7 @@ def test_twenty_pixel_face():
 
 @pytest.mark.parametrize("side", [300, 640, 1500, 2100])
 def test_large_faces_dont_alias(side):
-    """One-pixel stripes in a 4K image average to grey, and points keep their place to 0.01 crop pixels."""
+    """One-pixel stripes in a 4K image average to grey, and points keep their place to 0.015 crop pixels."""
     camera = CameraModel.pinhole(2500, 2500, 1919.5, 1079.5, 3840, 2160)
     box = np.array([1200.5, 20.25, 1200.5 + side, 20.25 + side])
     stripes = np.zeros((2160, 3840, 3), np.uint8)
@@ -191,7 +191,7 @@ def test_large_faces_dont_alias(side):
     errors = landing_errors(
         camera, windows, box[:2] + side * np.array([[0.31, 0.37], [0.66, 0.58], [0.5, 0.71]])
     )
-    assert np.abs(errors).max() < 0.025 and np.abs(errors.mean(axis=0)).max() < 0.01
+    assert np.abs(errors).max() < 0.025 and np.abs(errors.mean(axis=0)).max() < 0.015
 
 
 def test_batch_equals_one_by_one():

@@ -63,14 +63,15 @@ def test_crops_are_those_of_the_cpu(name, turned, device):
     crops = DeviceFrame(image, camera, 64, device).cut(windows)
     assert crops.dtype == torch.uint8 and crops.device.type == device.type
     difference = np.abs(crops.cpu().numpy() - expected)
-    assert expected.std() > 15 and difference.mean() < 0.35
-    # Where the image or the lens ends a sample may fall on either side.
-    assert np.mean(difference > 2) < 2e-3, [np.mean(d > 2) for d in difference]
+    assert expected.std() > 15 and difference.mean() < 0.5
+    # The CPU counts positions to a 32nd of a pixel, and where the image or the lens ends a sample may fall on
+    # either side.
+    assert np.mean(difference > 4) < 2e-3, [np.mean(d > 4) for d in difference]
 
 
 @pytest.mark.parametrize("size", [64, 96, 192])
 def test_positions_are_not_rounded(size):
-    """On a ramp of 64 grey values a pixel, half a grey value is a hundredth of a pixel."""
+    """On a ramp of 64 grey values a pixel; the CPU rounds to a 32nd of one."""
     v, u = np.mgrid[:480, :640]
     camera = CAMERAS["plumb_bob"]
     windows = windows_of(camera, turned=True)[:1]
@@ -78,7 +79,7 @@ def test_positions_are_not_rounded(size):
         image = np.repeat(((ramp % 4) * 64).astype(np.uint8)[..., None], 3, axis=2)
         crop = DeviceFrame(image, camera, size, CPU).cut(windows).numpy().astype(int)
         expected = cut_windows(image, camera, windows, size)
-        assert np.abs(crop - expected).max() <= 1
+        assert np.abs(crop - expected).max() <= 3
 
 
 def test_faces_do_not_change_each_other():
