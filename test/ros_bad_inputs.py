@@ -118,7 +118,7 @@ BAD_COMPRESSED = [
     BadInput("text", compressed(b"this is not a picture"), "decoded"),
     BadInput("start of a jpeg", compressed(encoded(".jpg")[:200]), "middle of the picture"),
     BadInput("half a jpeg", compressed(encoded(".jpg", 640, 480)[:20000]), "middle of the picture"),
-    BadInput("start of a png", compressed(encoded(".png")[:40], "png"), "decoded"),
+    BadInput("start of a png", compressed(encoded(".png")[:40], "png"), "middle of the picture"),
     BadInput("huge png", compressed(png_that_claims(60000, 60000), "png"), "60000 x 60000"),
     BadInput("huge jpeg", compressed(jpeg_that_claims(65000, 65000)), "65000 x 65000"),
     BadInput("depth", compressed(encoded(".png"), "16UC1; compressedDepth"), "depth"),

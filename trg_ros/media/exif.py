@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from math import hypot
 
-_APP1, _START_OF_SCAN, _FILL = 0xE1, 0xDA, 0xFF
+from trg_ros.media.file_headers import jpeg_segments
+
+_APP1 = 0xE1
 _EXIF = b"Exif\0\0"
 _BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _EXIF_IFD, _PIXEL_X, _PIXEL_Y, _FOCAL_LENGTH_35MM = 0x8769, 0xA002, 0xA003, 0xA405
@@ -16,24 +17,6 @@ _FORMATS = {3: "H", 4: "I"}  # of a directory's entries, by type: SHORT and LONG
 _FILM_DIAGONAL_MM = hypot(36, 24)
 #: A photo whose sides have another ratio than those that the camera wrote down has been cut.
 _SAME_RATIO = 0.02
-
-
-def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, begin and end of each segment's content up to the start of the scan (ITU-T T.81, annex B).
-
-    :param data: a JPEG from its first byte; a damaged or short one just ends early.
-    """
-    offset = 2
-    while offset + 4 <= len(data) and data[offset] == 0xFF:
-        marker = data[offset + 1]
-        if marker == _FILL:
-            offset += 1
-            continue
-        end = offset + 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
-        yield marker, offset + 4, end
-        if marker == _START_OF_SCAN:
-            return
-        offset = end
 
 
 def focal_length_px(data: bytes, width: int, height: int) -> float | None:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trg_ros.errors import InputError
-from trg_ros.media.exif import focal_length_px, jpeg_segments
+from trg_ros.media.exif import focal_length_px
+from trg_ros.media.file_headers import JPEG_SIGNATURE, is_truncated
 from trg_ros.paths import user_path
 
 PHOTO_SUFFIXES = frozenset(
@@ -34,12 +35,6 @@ PHOTO_SUFFIXES = frozenset(
         ".webp",
     }
 )
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"IEND\xaeB`\x82"
-_JPEG_SIGNATURE = b"\xff\xd8\xff"
-_JPEG_START_OF_SCAN = 0xDA
-_JPEG_END_OF_IMAGE = b"\xff\xd9"
 
 
 def looks_like_photo(path: Path) -> bool:
@@ -103,11 +98,11 @@ def load_photo(path: str | Path) -> Photo:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"can't read '{path}': {error.strerror or error}") from error
-    if _is_truncated(data):
+    if is_truncated(data):  # decoders fill the missing part with grey and say nothing
         raise InputError(f"'{path}' is truncated: the end of the image is missing")
     image = _decoded(data, path)
     height, width = image.shape[:2]
-    return Photo(image, focal_length_px(data, width, height) if data.startswith(_JPEG_SIGNATURE) else None)
+    return Photo(image, focal_length_px(data, width, height) if data.startswith(JPEG_SIGNATURE) else None)
 
 
 def read_photo(path: str | Path) -> npt.NDArray[np.uint8]:
@@ -133,14 +128,3 @@ def _decoded(data: bytes, path: Path) -> npt.NDArray[np.uint8]:
 def _cause(path: Path) -> str:
     is_heic = path.suffix.lower() in (".heic", ".heif")
     return "HEIC: convert it to JPEG" if is_heic else "unknown or damaged format"
-
-
-def _is_truncated(data: bytes) -> bool:
-    """Whether a PNG or JPEG has lost its end; decoders fill the missing part with grey and say nothing."""
-    if data.startswith(_PNG_SIGNATURE):
-        return _PNG_END not in data
-    if data.startswith(_JPEG_SIGNATURE):
-        # A thumbnail in the header has an end of its own: search behind the start of the main image's scan.
-        scans = [begin for marker, begin, _ in jpeg_segments(data) if marker == _JPEG_START_OF_SCAN]
-        return not scans or data.find(_JPEG_END_OF_IMAGE, scans[0]) < 0
-    return False

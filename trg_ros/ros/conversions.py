@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from trg_ros.errors import InputError
-from trg_ros.ros.image_header import is_cut_jpeg, size_in_header
+from trg_ros.media.file_headers import is_truncated, size_in_header
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage
@@ -189,20 +189,19 @@ def compressed_to_bgr(message: CompressedImage) -> npt.NDArray[np.uint8]:
         raise InputError(f"{what} is a depth image; subscribe to a colour or grey camera")
     if len(message.data) == 0:
         raise InputError(f"{what} has no data; check the camera driver or image_transport")
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    if is_cut_jpeg(message.data):  # the decoder would make up the missing part
-        raise InputError(f"{what}, {data.size} bytes, ends in the middle of the picture; check the driver")
-    claimed = size_in_header(data[:65536].tobytes())
+    data = bytes(message.data)
+    what += f", {len(data)} bytes,"
+    if is_truncated(data):  # the decoder would make up the missing part
+        raise InputError(f"{what} ends in the middle of the picture; check the driver")
+    claimed = size_in_header(data)
     if claimed is not None:  # before the decoder allocates what the header asks for
         check_size(*claimed)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise InputError(f"{what}, {data.size} bytes, can't be decoded: {error.err or error}") from error
+        raise InputError(f"{what} can't be decoded: {error.err or error}") from error
     if image is None:
-        raise InputError(
-            f"{what}, {data.size} bytes, can't be decoded: truncated or no picture; send JPEG or PNG"
-        )
+        raise InputError(f"{what} can't be decoded: truncated or no picture; send JPEG or PNG")
     check_size(image.shape[1], image.shape[0])
     return np.asarray(image, dtype=np.uint8)
 
