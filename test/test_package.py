@@ -19,7 +19,7 @@ TF_MESSAGE_HASH = "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe
 
 # Python modules whose package has another name.
 PACKAGE_OF_MODULE = {"tf2_ros": "tf2_ros_py", "cv2": "python3-opencv", "yaml": "python3-yaml"}
-PYTHON_PACKAGES = {"numpy", "scipy", "tqdm"}
+PYTHON_PACKAGES = {"numpy", "tqdm"}
 # Ourselves, and what comes from pip (pyproject.toml).
 NOT_FROM_ROSDEP = {"trg_ros", "torch", "safetensors", "openvino", "onnx"}
 # Parts that no robot runs; what they need are extras in pyproject.toml.

@@ -14,12 +14,12 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message
-from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from trg_ros.demo.motion import PoseSample
+from trg_ros.geometry import euler_yxz_degrees, matrix_from_quaternion_xyzw
 from trg_ros.msg import HeadPoseArray
 
 CAMERA_NAMESPACE = "/camera"
@@ -140,8 +140,8 @@ class DemoClient(Node):
     def _on_tf(self, data: bytes) -> None:
         for transform in deserialize_message(data, TFMessage).transforms:
             if transform.header.frame_id == PHOTO_FRAME and transform.child_frame_id == CAMERA_FRAME:
-                rotation = _rotation(transform.transform.rotation).as_matrix()
-                self.camera_in_photo[_nanoseconds(transform.header.stamp)] = rotation
+                stamp_ns = _nanoseconds(transform.header.stamp)
+                self.camera_in_photo[stamp_ns] = _rotation(transform.transform.rotation)
 
     def newest_overlay(self) -> npt.NDArray[np.uint8] | None:
         """(H, W, 3) uint8 BGR, or None before the first."""
@@ -156,8 +156,8 @@ def _nanoseconds(stamp: Any) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-def _rotation(quaternion: Any) -> Rotation:
-    return Rotation.from_quat([quaternion.x, quaternion.y, quaternion.z, quaternion.w])
+def _rotation(quaternion: Any) -> npt.NDArray[np.float64]:
+    return matrix_from_quaternion_xyzw(np.array([quaternion.x, quaternion.y, quaternion.z, quaternion.w]))
 
 
 def _sample(stamp_ns: int, head: Any) -> PoseSample:
@@ -165,12 +165,12 @@ def _sample(stamp_ns: int, head: Any) -> PoseSample:
     return PoseSample(
         stamp_ns=stamp_ns,
         position=np.array([position.x, position.y, position.z]),
-        rotation=_rotation(head.pose.pose.orientation).as_matrix(),
+        rotation=_rotation(head.pose.pose.orientation),
     )
 
 
 def _row(head: Any) -> Row:
     position = head.pose.pose.position
     # The evaluation protocol's angles, of the network's own head frame.
-    yaw, pitch, roll = _rotation(head.head_orientation).as_euler("yxz", degrees=True)
-    return Row(int(head.id), (position.x, position.y, position.z), (float(yaw), float(pitch), float(roll)))
+    yaw, pitch, roll = euler_yxz_degrees(_rotation(head.head_orientation)).tolist()
+    return Row(int(head.id), (position.x, position.y, position.z), (yaw, pitch, roll))
