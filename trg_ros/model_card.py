@@ -1,12 +1,13 @@
-"""A checkpoint's model card: what its metadata says, as Markdown."""
+"""What a checkpoint's metadata says: in short for a terminal, and as a model card in Markdown."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.markdown import table
@@ -25,6 +26,20 @@ _COLUMNS = {
     "landmark_mean_m": ("landmarks (mm)", 1e3, "{:.2f}"),
 }
 _GROUP_COLUMNS = ("geodesic_mean_deg", "tz_relative_median", "landmark_mean_m")
+_LEARNED = (".weight", ".bias")
+"""Tensors that training changes; the others are statistics and the initial state."""
+
+
+def summary(path: Path, checkpoint: Checkpoint) -> str:
+    """What the network is, what it learned from and how wrong it is, for a terminal. Needs no torch."""
+    info, measured = checkpoint.info, checkpoint.info.measured_errors
+    lines = [f"{info.name} {info.version}", *_in_columns(_facts(str(path), path, checkpoint))]
+    if "geodesic_mean_deg" in measured:
+        lines += [_source(measured), "Rotation (mean), depth (median), landmarks (mean):"]
+        for condition in _conditions(measured):
+            rotation, depth, landmarks = _cells(condition, _GROUP_COLUMNS)
+            lines.append(f"  {rotation} deg, {depth} %, {landmarks} mm  {condition.get('condition', 'all')}")
+    return "\n".join([*lines, "All tables: --markdown. Everything: --json."]) + "\n"
 
 
 def model_card(path: Path, checkpoint: Checkpoint) -> str:
@@ -33,26 +48,9 @@ def model_card(path: Path, checkpoint: Checkpoint) -> str:
     Errors are those that were measured when the checkpoint was written; nothing is run but one crop, to count
     operations.
     """
-    info, config = checkpoint.info, checkpoint.config
-    parts = [
-        f"## {info.name} {info.version}",
-        _bullets(
-            {
-                "file": f"`{path.name}`, {path.stat().st_size / 1e6:.1f} MB",
-                "input": f"{config.input_size} x {config.input_size} px crop and its camera's intrinsics",
-                "output": f"{config.num_landmarks} landmarks, rotation, translation, refined "
-                f"{config.iterations} times",
-                "size": f"{_parameters(checkpoint) / 1e6:.2f} million parameters, "
-                f"{gigaflops(checkpoint):.2f} GFLOP a face",
-                "made": info.created,
-                "origin": info.origin_convention,
-                "training data": info.training_data,
-                "training": _training(info.provenance),
-                "known limits": str(info.provenance.get("known_limits", "")),
-                "licence": info.license,
-            }
-        ),
-    ]
+    info, facts = checkpoint.info, _facts(f"`{path.name}`", path, checkpoint)
+    facts["size"] += f", {gigaflops(checkpoint):.2f} GFLOP a face"
+    parts = [f"## {info.name} {info.version}", "\n".join(f"- {name}: {text}" for name, text in facts.items())]
     measured = info.measured_errors
     if "geodesic_mean_deg" in measured:
         parts += ["### Errors", _source(measured), _error_table(measured)]
@@ -65,8 +63,35 @@ def model_card(path: Path, checkpoint: Checkpoint) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _bullets(entries: Mapping[str, str]) -> str:
-    return "\n".join(f"- {name}: {text}" for name, text in entries.items() if text)
+def parameter_count(checkpoint: Checkpoint) -> int:
+    """How many numbers of the network training changes."""
+    return sum(np.size(value) for name, value in checkpoint.weights.items() if name.endswith(_LEARNED))
+
+
+def _facts(file: str, path: Path, checkpoint: Checkpoint) -> dict[str, str]:
+    """By name, without those that the checkpoint doesn't state."""
+    info, config = checkpoint.info, checkpoint.config
+    facts = {
+        "file": f"{file}, {path.stat().st_size / 1e6:.1f} MB",
+        "input": f"{config.input_size} x {config.input_size} px crop and its camera's intrinsics",
+        "output": f"{config.num_landmarks} landmarks, rotation, translation, "
+        f"refined {config.iterations} times",
+        "size": f"{parameter_count(checkpoint) / 1e6:.2f} million parameters",
+        "made": info.created,
+        "origin": info.origin_convention,
+        "training data": info.training_data,
+        "training": _training(info.provenance),
+        "known limits": str(info.provenance.get("known_limits", "")),
+        "licence": info.license,
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def _in_columns(entries: Mapping[str, str]) -> list[str]:
+    """A paragraph for each entry, its text beside its name."""
+    indent = 4 + max(map(len, entries))
+    wrapper = textwrap.TextWrapper(100, subsequent_indent=" " * indent, break_on_hyphens=False)
+    return [wrapper.fill(f"  {name}".ljust(indent) + text) for name, text in entries.items()]
 
 
 def _training(provenance: Mapping[str, Any]) -> str:
@@ -78,13 +103,16 @@ def _source(measured: Mapping[str, Any]) -> str:
     return f"On {measured['samples']:,} {measured.get('dataset', 'held-out heads')}."
 
 
+def _conditions(measured: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """One look at sloppy boxes, and the others that were measured."""
+    return [measured, *(measured[name] for name in ("settled", "tracked") if name in measured)]
+
+
 def _error_table(measured: Mapping[str, Any]) -> str:
     rows = []
-    for condition in (measured, measured.get("settled"), measured.get("tracked")):
-        if condition:
-            name = condition.get("condition", "all")
-            rows.append([name, "all", *_cells(condition, _COLUMNS)])
-            rows.append(["", "below 60 deg", *_cells(condition["yaw_below_60"], _COLUMNS)])
+    for condition in _conditions(measured):
+        rows.append([condition.get("condition", "all"), "all", *_cells(condition, _COLUMNS)])
+        rows.append(["", "below 60 deg", *_cells(condition["yaw_below_60"], _COLUMNS)])
     return table(["crops", "yaw", *(_COLUMNS[name][0] for name in _COLUMNS)], rows)
 
 
@@ -146,12 +174,9 @@ def _cells(values: Mapping[str, float], names: Any) -> list[str]:
     return [_COLUMNS[name][2].format(values[name] * _COLUMNS[name][1]) for name in names]
 
 
-def _parameters(checkpoint: Checkpoint) -> int:
-    return sum(parameter.numel() for parameter in checkpoint.build_model().parameters())
-
-
 def gigaflops(checkpoint: Checkpoint) -> float:
     """Multiplications and additions of one face as it is deployed, in 10^9."""
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from trg_ros.model.deploy import DeployedTRG

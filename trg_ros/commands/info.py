@@ -5,13 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trg_ros.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from trg_ros.model_card import model_card, parameter_count, summary
 from trg_ros.paths import user_path
-
-_LEARNED = (".weight", ".bias")
-"""Tensors that training changes; the others are statistics and the initial state."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,38 +15,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint", nargs="?", metavar="CHECKPOINT", help="a .safetensors file (default: packaged)"
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--json", action="store_true", help="print everything, as JSON")
     form.add_argument("--markdown", action="store_true", help="print a model card")
 
 
 def main(args: argparse.Namespace) -> int:
     path = user_path(args.checkpoint) if args.checkpoint else default_checkpoint_path()
     checkpoint = load_checkpoint(path)
-    if args.markdown:
-        from trg_ros.model_card import model_card
-
-        print(model_card(path, checkpoint), end="")
-        return 0
-    description = describe(path, checkpoint)
     if args.json:
-        print(json.dumps(description, indent=2))
-        return 0
-    for section, values in description.items():
-        print(f"{section}:")
-        for name, value in values.items():
-            print(f"  {name.replace('_', ' ')}: {_readable(value)}")
+        print(json.dumps(describe(path, checkpoint), indent=2))
+    else:
+        print((model_card if args.markdown else summary)(path, checkpoint), end="")
     return 0
 
 
 def describe(path: Path, checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     """The checkpoint in words and numbers, as plain JSON types."""
     topology = checkpoint.topology
-    learned = (value for name, value in checkpoint.weights.items() if name.endswith(_LEARNED))
     return {
         "file": {
             "path": str(path),
             "megabytes": round(path.stat().st_size / 1e6, 2),
-            "parameters": sum(np.size(value) for value in learned),
+            "parameters": parameter_count(checkpoint),
         },
         "information": checkpoint.info.to_dict(),
         "network": checkpoint.config.to_dict(),
@@ -62,12 +48,3 @@ def describe(path: Path, checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
             "mirror_symmetric": topology.flip is not None,
         },
     }
-
-
-def _readable(value: Any) -> str:
-    if isinstance(value, dict):
-        lines = [f"\n    {name}: {_readable(entry)}" for name, entry in value.items()]
-        return "".join(lines) or "not stated"
-    if isinstance(value, list):
-        return ", ".join(map(_readable, value))
-    return "not stated" if value == "" else str(value)
