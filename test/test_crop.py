@@ -11,7 +11,7 @@ from trg_ros.crop import (
     cut_crops,
     cut_windows,
 )
-from trg_ros.crop.cutting import _bent_grid, _straight_grid
+from trg_ros.crop.cutting import _grid
 
 SIZE = 128
 
@@ -116,8 +116,7 @@ def test_every_sample_is_where_the_camera_model_says(name, side):
         windows = CropWindows(windows.center, windows.size, turn)
         plane = windows.center[0] + windows.size[0] * np.stack(np.meshgrid(steps, steps), axis=-1)
         expected = camera.project(windows.rays(plane[None]))[0]
-        grid = _bent_grid if camera.is_distorted else _straight_grid
-        found = np.stack(grid(camera, windows, SIZE), axis=-1)
+        found = np.stack(_grid(camera, windows, SIZE), axis=-1)
         np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
         near = np.abs(np.nan_to_num(expected, nan=np.inf)).max(axis=-1) < 2000
         np.testing.assert_allclose(found[near], expected[near], atol=1e-3)

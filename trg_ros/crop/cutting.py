@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trg_ros.camera import CameraModel
-from trg_ros.crop.resampling import sample_map
+from trg_ros.crop.resampling import sample_map, sample_plane, steps
 from trg_ros.crop.windows import CropWindows
 
 Array = NDArray[np.float64]
@@ -39,30 +39,22 @@ def cut_windows(
     """
     crops = np.zeros((len(windows), size, size, 3), dtype=np.uint8)
     for index in np.flatnonzero(windows.valid):
-        pixels = _bent_grid if camera.is_distorted else _straight_grid
-        sample_map(image, *pixels(camera, windows[index : index + 1], size), out=crops[index])
+        window, crop = windows[index : index + 1], crops[index]
+        if camera.is_distorted or not sample_plane(image, _homography(camera, window), crop):
+            sample_map(image, *_grid(camera, window, size), out=crop)
     return crops
 
 
-def _straight_grid(camera: CameraModel, window: CropWindows, size: int) -> tuple[NDArray, NDArray]:
-    """Pixels u, v (S, S) of the samples of one window, by a camera without distortion.
-
-    The grid through a homography: as many operations on whole grids as it needs, in single precision.
-    """
-    x, y = window.center[0, :, None] + window.size[0] * _steps(size)
-    homography = camera.K @ window.camera_R_virtual[0]
-    across = (homography[:, :1] * x).astype(np.float32)[:, None]
-    down = (homography[:, 1:2] * y + homography[:, 2:]).astype(np.float32)[..., None]
-    depth = across[2] + down[2]
-    if depth.min() <= 0:
-        depth[depth <= 0] = np.nan
-    scale = np.reciprocal(depth, out=depth)
-    return (across[0] + down[0]) * scale, (across[1] + down[1]) * scale
+def _homography(camera: CameraModel, window: CropWindows) -> Array:
+    """(3, 3) from places in a window, in parts of its side from its centre, to pixels times depth; by a
+    camera without distortion."""
+    (x, y), side = window.center[0].tolist(), float(window.size[0])
+    return camera.K @ window.camera_R_virtual[0] @ np.array([[side, 0, x], [0, side, y], [0, 0, 1]])
 
 
-def _bent_grid(camera: CameraModel, window: CropWindows, size: int) -> tuple[NDArray, NDArray]:
-    """The same by any camera: Chebyshev interpolation between a few exact pixels where that is exact enough,
-    which some more samples tell; otherwise every sample is projected."""
+def _grid(camera: CameraModel, window: CropWindows, size: int) -> tuple[NDArray, NDArray]:
+    """Pixels u, v (S, S) of the samples of one window, by any camera: Chebyshev interpolation between a few
+    exact pixels where that is exact enough, which some more samples tell; otherwise all are projected."""
     places, polynomial, checks = _nodes(size)
     few = camera.project(window.rays(window.center + window.size[:, None] * places[None])[0])
     grid, checked = few[: -len(checks)].reshape(_NODES, _NODES, 2), few[-len(checks) :]
@@ -71,16 +63,10 @@ def _bent_grid(camera: CameraModel, window: CropWindows, size: int) -> tuple[NDA
     error = np.abs([u[rows, columns] - checked[:, 0], v[rows, columns] - checked[:, 1]]).max()
     if error < _EXACT_PX:
         return u.astype(np.float32), v.astype(np.float32)
-    steps = _steps(size)
-    plane = np.stack(np.broadcast_arrays(steps, steps[:, None]), axis=-1)
+    across = steps(size)
+    plane = np.stack(np.broadcast_arrays(across, across[:, None]), axis=-1)
     pixels = camera.project(window.rays(window.center[:, None, None] + window.size[0] * plane[None])[0])
     return pixels[..., 0], pixels[..., 1]
-
-
-@cache
-def _steps(size: int) -> Array:
-    """(size,) where samples lie in a window, in parts of its side from its centre."""
-    return np.linspace(-0.5, 0.5, size)
 
 
 @cache
@@ -91,12 +77,12 @@ def _nodes(size: int) -> tuple[Array, Array, NDArray[np.intp]]:
     angles = np.pi * (np.arange(_NODES) + 0.5) / _NODES
     points = 0.5 * np.cos(angles)
     degrees = np.arange(_NODES)
-    weights = np.cos(np.arccos(np.clip(2 * _steps(size), -1, 1))[:, None] * degrees) * (2 - (degrees == 0))
+    weights = np.cos(np.arccos(np.clip(2 * steps(size), -1, 1))[:, None] * degrees) * (2 - (degrees == 0))
     polynomial = weights @ np.cos(angles * degrees[:, None]) / _NODES
     some = np.linspace(0, size - 1, 4).round().astype(np.intp)
     checks = np.stack(np.meshgrid(some, some, indexing="ij"), axis=-1).reshape(-1, 2)
     grid = np.stack(np.meshgrid(points, points), axis=-1).reshape(-1, 2)
-    return np.concatenate([grid, _steps(size)[checks[:, ::-1]]]), polynomial, checks
+    return np.concatenate([grid, steps(size)[checks[:, ::-1]]]), polynomial, checks
 
 
 def crop_camera(box: ArrayLike, size: int) -> CameraModel:

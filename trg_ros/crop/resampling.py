@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -19,24 +20,55 @@ from numpy.typing import NDArray
 
 #: Pixels that positions may be off by rounding; blocks must not begin elsewhere for it.
 ROUNDING_PX = 1e-3
+#: A square is seen from its front if no part of it is nearer than this part of its farthest one.
+_LEAST_DEPTH = 1e-3
 
 
 def sample_map(
     image: NDArray[np.uint8], u: NDArray[np.floating], v: NDArray[np.floating], out: NDArray[np.uint8]
 ) -> None:
     """Sample ``image`` (H, W, 3) at pixels ``u``, ``v`` (S, S) into ``out`` (S, S, 3); NaN gives zero."""
-    region = _Region.around(image, u, v, _block(u), _block(v))
+    region = _Region.around(image, _extent(u), _extent(v), _block(u), _block(v))
     if region is None:
         out[...] = 0
         return
-    cv2.remap(
-        region.pixels,
-        region.columns(u),
-        region.rows(v),
-        cv2.INTER_LINEAR,
-        out,
-        borderMode=cv2.BORDER_CONSTANT,
-    )
+    columns = _counted(u - region.origin_x, region.block_x, region.pixels.shape[1])
+    rows = _counted(v - region.origin_y, region.block_y, region.pixels.shape[0])
+    region.sample(columns, rows, out)
+
+
+def sample_plane(image: NDArray[np.uint8], homography: NDArray[np.float64], out: NDArray[np.uint8]) -> bool:
+    """The same at the pixels of a square, -0.5..0.5 each way, that is seen as a homography says. Its corners
+    tell what :func:`sample_map` has to search whole arrays for.
+
+    :param homography: (3, 3), takes (x, y, 1) to (u, v, 1) times a depth.
+    :returns: False if nothing was done, as parts of the square are behind the camera or nearly so.
+    """
+    size = len(out)
+    projected = homography @ _few_places(size)
+    depth = projected[2]
+    if not depth.min() > _LEAST_DEPTH * depth.max():
+        return False
+    us, vs = (projected[:2] / depth).tolist()
+    extent_u, extent_v = ((min(ends[:4]), max(ends[:4])) for ends in (us, vs))
+    block_x, block_y = (_block_of([e[5] - e[4], e[7] - e[6]], size) for e in (us, vs))
+    region = _Region.around(image, extent_u, extent_v, block_x, block_y)
+    if region is None:
+        out[...] = 0
+        return True
+    homography = region.from_pixels @ homography
+    rows = np.empty((3, size, 2), np.float32)
+    rows[..., 0] = homography[:, :1]
+    rows[..., 1] = homography[:, 1:2] * steps(size) + homography[:, 2:]
+    positions = rows @ _along_x(size)
+    columns, rows = positions[:2] / positions[2]
+    for coordinate, extent, length in zip(
+        (columns, rows), (extent_u, extent_v), image.shape[1::-1], strict=True
+    ):
+        if extent[0] < 0 or extent[1] > length - 1:  # far outside is as good as just outside
+            np.clip(coordinate, -1, length, out=coordinate)
+    region.sample(columns, rows, out)
+    return True
 
 
 @dataclass(frozen=True)
@@ -56,13 +88,14 @@ class _Region:
     def around(
         cls,
         image: NDArray[np.uint8],
-        u: NDArray[np.floating],
-        v: NDArray[np.floating],
+        extent_u: tuple[float, float],
+        extent_v: tuple[float, float],
         block_x: int,
         block_y: int,
     ) -> _Region | None:
+        """:param extent_u: the least and the largest u of all samples; None if they miss the image."""
         height, width = image.shape[:2]
-        span_x, span_y = _span(u, width, block_x), _span(v, height, block_y)
+        span_x, span_y = _span(*extent_u, width, block_x), _span(*extent_v, height, block_y)
         if span_x is None or span_y is None:
             return None
         (x0, x1), (y0, y1) = span_x, span_y
@@ -76,11 +109,15 @@ class _Region:
         origin_x, origin_y = (start + 0.5 * (block - 1) for start, block in ((x0, block_x), (y0, block_y)))
         return cls(pixels, origin_x, origin_y, block_x, block_y)
 
-    def columns(self, u: NDArray[np.floating]) -> NDArray[np.float32]:
-        return _counted(u - self.origin_x, self.block_x, self.pixels.shape[1])
+    @property
+    def from_pixels(self) -> NDArray[np.float64]:
+        """(3, 3) takes (u, v, 1) to (column, row, 1) of ``pixels``."""
+        x, y = self.block_x, self.block_y
+        return np.array([[1 / x, 0, -self.origin_x / x], [0, 1 / y, -self.origin_y / y], [0, 0, 1]])
 
-    def rows(self, v: NDArray[np.floating]) -> NDArray[np.float32]:
-        return _counted(v - self.origin_y, self.block_y, self.pixels.shape[0])
+    def sample(self, columns: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+        """At positions (S, S) that are counted in ``pixels``."""
+        cv2.remap(self.pixels, columns, rows, cv2.INTER_LINEAR, out, borderMode=cv2.BORDER_CONSTANT)
 
 
 def _counted(position: NDArray[np.floating], block: int, length: int) -> NDArray[np.float32]:
@@ -95,15 +132,18 @@ def _counted(position: NDArray[np.floating], block: int, length: int) -> NDArray
     return position.astype(np.float32, copy=False)
 
 
-def _span(coordinate: NDArray[np.floating], length: int, block: int) -> tuple[int, int] | None:
-    """First and last-plus-one pixel that samples need, in whole blocks; None if they miss the image."""
+def _extent(coordinate: NDArray[np.floating]) -> tuple[float, float]:
+    """The least and the largest; NaN if none is finite."""
     low, high = float(coordinate.min()), float(coordinate.max())
     if not math.isfinite(low + high):
         finite = coordinate[np.isfinite(coordinate)]
-        if not finite.size:
-            return None
-        low, high = float(finite.min()), float(finite.max())
-    if high <= -1 or low >= length:
+        return (float(finite.min()), float(finite.max())) if finite.size else (math.nan, math.nan)
+    return low, high
+
+
+def _span(low: float, high: float, length: int, block: int) -> tuple[int, int] | None:
+    """First and last-plus-one pixel that samples need, in whole blocks; None if they miss the image."""
+    if not (high > -1 and low < length):
         return None
     start = max(0, math.floor(low + ROUNDING_PX) - 2 * block)
     stop = min(length, math.floor(high) + 2 * block + 1)
@@ -114,5 +154,31 @@ def _block(coordinate: NDArray[np.floating]) -> int:
     """How many image pixels one sample stands for, from the distance between neighbouring samples."""
     quarter = len(coordinate) // 4  # on the lines through the middle, where every lens sees something
     lines = coordinate[2 * quarter], coordinate[:, 2 * quarter]
-    steps = [abs(float(line[3 * quarter] - line[quarter])) / max(1, 2 * quarter) for line in lines]
-    return max(1, round(max((step for step in steps if math.isfinite(step)), default=1.0)))
+    return _block_of([float(line[3 * quarter] - line[quarter]) for line in lines], len(coordinate))
+
+
+def _block_of(halves: list[float], size: int) -> int:
+    """The same from the lengths of the middle halves of both lines."""
+    longest = max((abs(half) for half in halves if math.isfinite(half)), default=0.0)
+    return max(1, round(longest / max(1, 2 * (size // 4))))
+
+
+@cache
+def steps(size: int) -> NDArray[np.float64]:
+    """(size,) where samples lie in a square, in parts of its side from its centre."""
+    return np.linspace(-0.5, 0.5, size)
+
+
+@cache
+def _along_x(size: int) -> NDArray[np.float32]:
+    """(2, size) x, 1 of the samples in a row of a square."""
+    return np.stack([steps(size), np.ones(size)]).astype(np.float32)
+
+
+@cache
+def _few_places(size: int) -> NDArray[np.float64]:
+    """(3, 8) x, y, 1 of a square's corners, and of the ends of the middle halves of two lines."""
+    low, middle, high = steps(size)[[size // 4, 2 * (size // 4), 3 * (size // 4)]].tolist()
+    corners = [(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]
+    ends = [(low, middle), (high, middle), (middle, low), (middle, high)]
+    return np.array([(*place, 1.0) for place in corners + ends]).T
