@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trg_ros.errors import DatasetError, InputError
+from trg_ros.media.file_headers import APP1, jpeg_segments, size_in_header
 from trg_ros.media.photo import read_photo
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 1 << 16
-# Start-of-frame markers of JPEG (ITU-T T.81, table B.1); C4, C8 and CC mean something else.
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 Fail = Callable[[str], DatasetError]
 
@@ -32,7 +29,8 @@ def image_size(path: Path, fail: Fail) -> tuple[int, int]:
             header = file.read(_HEADER_BYTES)
     except OSError as error:
         raise fail(f"can't read {path}: {error.strerror or error}") from error
-    size = _png_size(header) or _jpeg_size(header)
+    may_be_turned = any(marker == APP1 for marker, _, _ in jpeg_segments(header))  # by its EXIF data
+    size = None if may_be_turned else size_in_header(header)
     if size is None:
         height, width = _read(path, fail).shape[:2]
         size = (width, height)
@@ -131,26 +129,3 @@ def _read(path: Path, fail: Fail) -> NDArray[np.uint8]:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _png_size(header: bytes) -> tuple[int, int] | None:
-    if not header.startswith(_PNG) or len(header) < 24:
-        return None
-    width, height = struct.unpack(">II", header[16:24])
-    return width, height
-
-
-def _jpeg_size(header: bytes) -> tuple[int, int] | None:
-    """From the frame header; None when it is not a JPEG or has an EXIF header, which may turn the picture."""
-    if not header.startswith(b"\xff\xd8"):
-        return None
-    offset = 2
-    while offset + 9 <= len(header) and header[offset] == 0xFF:
-        marker, length = header[offset + 1], int.from_bytes(header[offset + 2 : offset + 4], "big")
-        if marker == 0xE1:
-            return None
-        if marker in _START_OF_FRAME:
-            height, width = struct.unpack(">HH", header[offset + 5 : offset + 9])
-            return width, height
-        offset += 1 if marker == 0xFF else 2 + length
-    return None

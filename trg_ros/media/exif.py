@@ -5,9 +5,8 @@ from __future__ import annotations
 import struct
 from math import hypot
 
-from trg_ros.media.file_headers import jpeg_segments
+from trg_ros.media.file_headers import APP1, jpeg_segments
 
-_APP1 = 0xE1
 _EXIF = b"Exif\0\0"
 _BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _EXIF_IFD, _PIXEL_X, _PIXEL_Y, _FOCAL_LENGTH_35MM = 0x8769, 0xA002, 0xA003, 0xA405
@@ -37,7 +36,7 @@ def focal_length_px(data: bytes, width: int, height: int) -> float | None:
 
 def _exif_entries(data: bytes) -> dict[int, int]:
     for marker, begin, end in jpeg_segments(data):
-        if marker == _APP1 and data.startswith(_EXIF, begin):
+        if marker == APP1 and data.startswith(_EXIF, begin):
             tiff = data[begin + len(_EXIF) : end]
             order = _BYTE_ORDERS.get(tiff[:4])
             if order is None:

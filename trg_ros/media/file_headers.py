@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
+APP1 = 0xE1
+"""The JPEG segment that EXIF data are in."""
 _JPEG_END = b"\xff\xd9"
 _PNG_SIGNATURE, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _START_OF_SCAN, _FILL = 0xDA, 0xFF
