@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from trg_ros.geometry import geodesic_distance
+
 FloatArray = npt.NDArray[np.float64]
 
 _SAME_HEAD_DEG = 5.0
@@ -67,11 +69,11 @@ def compare_with_known_motion(
     rotations = truth @ np.stack([sample.rotation for sample in known])
     positions = np.einsum("nij,nj->ni", truth, np.stack([sample.position for sample in known]))
     distances = np.linalg.norm(positions, axis=1)
-    rotation_errors = np.array([_angle_deg(rotation @ rotations[0].T) for rotation in rotations[1:]])
+    rotation_errors = np.rad2deg(geodesic_distance(rotations[1:], rotations[0]))
     position_errors = np.linalg.norm(positions[1:] - positions[0], axis=1) / distances[0]
     return MotionErrors(
         views=len(known),
-        largest_turn_deg=max(_angle_deg(rotation.T @ truth[0]) for rotation in truth),
+        largest_turn_deg=float(np.rad2deg(geodesic_distance(truth, truth[0])).max()),
         rotation_median_deg=float(np.median(rotation_errors)),
         rotation_max_deg=float(rotation_errors.max()),
         position_median=float(np.median(position_errors)),
@@ -81,9 +83,3 @@ def compare_with_known_motion(
 
 def _angle_between_deg(a: FloatArray, b: FloatArray) -> float:
     return float(np.rad2deg(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b)))
-
-
-def _angle_deg(rotation: FloatArray) -> float:
-    """Angle of a rotation, by the arc tangent, which is exact at both ends."""
-    axis = [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
-    return float(np.rad2deg(np.arctan2(np.linalg.norm(axis), np.trace(rotation) - 1.0)))

@@ -13,7 +13,7 @@ the truth is known although nobody measured the person in the photo.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite, pi, sin, tan
+from math import pi, sin
 from typing import NamedTuple
 
 import cv2
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trg_ros.camera import CameraModel
+from trg_ros.checks import check_view
 from trg_ros.errors import InputError
 
 FloatArray = npt.NDArray[np.float64]
@@ -59,22 +60,12 @@ class CameraPath:
     roll_period_s: float = 9.0
     zoom_period_s: float = 6.0
 
-    def __post_init__(self) -> None:
-        """:raises InputError: for amplitudes or periods that make no path."""
-        for name, value in vars(self).items():
-            if not isfinite(value):
-                raise InputError(f"the virtual camera's {name} is {value}; give a finite number")
-            if name.endswith("period_s") and value <= 0.0:
-                raise InputError(f"the virtual camera's {name} is {value}; it has to be positive")
-        if self.zoom < 1.0:
-            raise InputError(f"the virtual camera's zoom is {self.zoom}; it is a largest factor, at least 1")
-
     def rotation(self, t: float) -> FloatArray:
         """(3, 3) rotation from the resting camera's optical frame to the one at time t in seconds."""
-        pan = np.deg2rad(self.pan_deg) * sin(2.0 * pi * t / self.pan_period_s)
-        tilt = np.deg2rad(self.tilt_deg) * sin(2.0 * pi * t / self.tilt_period_s)
-        roll = np.deg2rad(self.roll_deg) * sin(2.0 * pi * t / self.roll_period_s)
-        resting_R_camera = _rotation_y(pan) @ _rotation_x(tilt) @ _rotation_z(roll)
+        pan = self.pan_deg * sin(2.0 * pi * t / self.pan_period_s)
+        tilt = self.tilt_deg * sin(2.0 * pi * t / self.tilt_period_s)
+        roll = self.roll_deg * sin(2.0 * pi * t / self.roll_period_s)
+        resting_R_camera = _turn(1, pan) @ _turn(0, tilt) @ _turn(2, roll)
         return np.ascontiguousarray(resting_R_camera.T)
 
     def zoom_factor(self, t: float) -> float:
@@ -92,29 +83,24 @@ class VirtualCamera:
         size: tuple[int, int] = (640, 480),
         *,
         target_px: tuple[float, float] | None = None,
-        fov_deg: float | None = None,
         path: CameraPath | None = None,
     ) -> None:
         """
         :param photo_bgr: (H, W, 3) uint8 BGR.
-        :param photo_camera: intrinsics of the photo, without distortion.
+        :param photo_camera: intrinsics of the photo, without distortion. At rest the virtual camera sees 0.6
+            of the photo's height.
         :param size: (width, height) of the virtual images in pixels.
         :param target_px: the photo pixel that the resting camera looks at; None: the middle of the photo.
-        :param fov_deg: horizontal field of view at rest in degrees; None: 0.6 of the photo's height fits in.
-        :raises InputError: for an image, a size or an angle that can't be used.
+        :raises InputError: for an image or a camera that can't be used.
         """
-        _check_photo(photo_bgr, photo_camera)
-        self.width, self.height = int(size[0]), int(size[1])
-        if self.width < 2 or self.height < 2:
-            raise InputError(f"the virtual camera has {self.width}x{self.height} pixels; it needs 2x2")
-        if fov_deg is not None and not 0.0 < fov_deg < 170.0:
-            raise InputError(f"a virtual field of view of {fov_deg} degrees; it has to lie between 0 and 170")
+        check_view(photo_bgr, photo_camera)
+        if photo_camera.is_distorted:
+            model = photo_camera.distortion_model
+            raise InputError(f"a virtual camera needs a photo without distortion, not {model}")
+        self.width, self.height = size
         self.path = path if path is not None else CameraPath()
         photo_height, photo_width = photo_bgr.shape[:2]
-        if fov_deg is None:
-            self._resting_focal = photo_camera.fy * self.height / (0.6 * photo_height)
-        else:
-            self._resting_focal = 0.5 * self.width / tan(0.5 * np.deg2rad(fov_deg))
+        self._resting_focal = photo_camera.fy * self.height / (0.6 * photo_height)
         if target_px is None:
             target_px = (0.5 * (photo_width - 1), 0.5 * (photo_height - 1))
         self._R_resting_photo = _look_at(np.linalg.inv(photo_camera.K) @ [target_px[0], target_px[1], 1.0])
@@ -132,12 +118,7 @@ class VirtualCamera:
         return self.path.rotation(t) @ self._R_resting_photo
 
     def frame(self, t: float) -> VirtualView:
-        """The view at time t in seconds.
-
-        :raises InputError: if t isn't finite.
-        """
-        if not isfinite(t):
-            raise InputError(f"the virtual camera's time is {t}; give a finite number of seconds")
+        """The view at time t in seconds."""
         camera, R_virtual_photo = self.camera(t), self.rotation(t)
         homography = camera.K @ R_virtual_photo @ np.linalg.inv(self._K_photo)
         image = cv2.warpPerspective(
@@ -161,22 +142,6 @@ class VirtualCamera:
         return np.asarray(small, np.uint8), small_camera.K
 
 
-def _check_photo(photo: ImageArray, camera: CameraModel) -> None:
-    if not isinstance(photo, np.ndarray) or photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
-        raise InputError("the virtual camera's photo has to be an (H, W, 3) uint8 BGR array")
-    if photo.shape[0] < 2 or photo.shape[1] < 2:
-        raise InputError(
-            f"the photo has {photo.shape[1]}x{photo.shape[0]} pixels; a virtual camera needs 2x2"
-        )
-    if (camera.width, camera.height) != (photo.shape[1], photo.shape[0]):
-        raise InputError(
-            f"the photo has {photo.shape[1]}x{photo.shape[0]} pixels, its camera model "
-            f"{camera.width}x{camera.height}; both have to agree"
-        )
-    if camera.is_distorted:
-        raise InputError(f"a virtual camera needs a photo without distortion, not {camera.distortion_model}")
-
-
 def _look_at(ray: FloatArray) -> FloatArray:
     """(3, 3) rotation of camera coordinates that turns `ray` onto the optical axis, without roll."""
     z_axis = ray / np.linalg.norm(ray)
@@ -185,16 +150,6 @@ def _look_at(ray: FloatArray) -> FloatArray:
     return np.stack([x_axis, np.cross(z_axis, x_axis), z_axis])
 
 
-def _rotation_x(angle: float) -> FloatArray:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
-
-
-def _rotation_y(angle: float) -> FloatArray:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
-
-
-def _rotation_z(angle: float) -> FloatArray:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+def _turn(axis: int, angle_deg: float) -> FloatArray:
+    """(3, 3) right-handed rotation about the x, y or z axis (0, 1, 2)."""
+    return np.asarray(cv2.Rodrigues(np.deg2rad(angle_deg) * np.eye(3)[axis])[0], np.float64)
