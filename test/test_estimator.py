@@ -1,24 +1,20 @@
-"""The estimator: geometry against a known world, and parity with the published network."""
+"""The estimator: geometry against a known world."""
 
 import dataclasses
 import json
 import pickle
 import re
-import runpy
 
 import numpy as np
 import pytest
-import torch
 from discs import LANDMARKS, DiscBackend, DiscDetector, box_of, checkpoint, draw
 from scipy.spatial.transform import Rotation
 
 from trg_ros.camera import CameraModel
 from trg_ros.crop import CropWindows
-from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.geometry import HEAD_R_FACE, geodesic_distance, head_T_face
 from trg_ros.heads import covariances
-from trg_ros.release_import import import_release
 
 CAMERAS = {
     "none": CameraModel.pinhole(600, 600, 330, 230, 640, 480),
@@ -245,72 +241,3 @@ def test_covariance_is_positive_and_along_the_ray():
     ray = np.array([1, 0, 1]) / np.sqrt(2)
     assert ray @ aside[:3, :3] @ ray == pytest.approx((0.05 * np.sqrt(2)) ** 2)
     assert np.linalg.eigvalsh(covariances(origin, {})[0]).min() > 0
-
-
-# Parity with the published network
-
-
-@pytest.fixture(scope="module")
-def golden(shared_dir):
-    return dict(np.load(shared_dir / "parity" / "golden_seed1.npz"))
-
-
-@pytest.fixture(scope="module")
-def release(shared_dir, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("release")
-    maker = runpy.run_path(str(shared_dir / "parity" / "make_release_checkpoint.py"))
-    torch.save(maker["release_state_dict"](1), folder / "state_dict.bin")
-    path = import_release(
-        folder / "state_dict.bin", shared_dir / "trg_release", folder / "release.safetensors"
-    )
-    return HeadPoseEstimator.load(path, device="cpu")
-
-
-@pytest.mark.parametrize("rows", [[0], [1, 3], [2, 0, 1], [0, 1, 2, 3], [3, 2, 1, 0, 3]], ids=len)
-def test_crops_give_what_the_published_network_gives(release, golden, rows):
-    cameras = [
-        CameraModel.pinhole(focal, focal, width / 2, height / 2, int(width), int(height))
-        for focal, (height, width) in zip(golden["focal"][rows], golden["image_hw"][rows], strict=True)
-    ]
-    heads = release.estimate_crops(golden["crops_rgb"][rows], golden["boxes_ltrb"][rows], cameras)
-    for head, camera, row in zip(heads, cameras, rows, strict=True):
-        np.testing.assert_allclose(head.landmarks_head, golden["landmarks_head_3"][row], atol=1e-5, rtol=0)
-        np.testing.assert_allclose(
-            head.landmarks_camera, golden["landmarks_camera_3"][row], atol=1e-5, rtol=0
-        )
-        np.testing.assert_allclose(head.translation, golden["pose_3"][row][:3, 3], atol=1e-5, rtol=0)
-        assert geodesic_distance(head.rotation, golden["pose_3"][row][:3, :3].astype(float)) < np.radians(
-            1e-3
-        )
-        np.testing.assert_allclose(head.box, golden["boxes_ltrb"][row], atol=1e-6)
-        np.testing.assert_allclose(head.landmarks_image, camera.project(head.landmarks_camera))
-
-
-def test_one_camera_for_all_crops(release, golden):
-    camera = CameraModel.pinhole(700, 700, 320, 240, 640, 480)
-    crops, boxes = golden["crops_rgb"][:2], golden["boxes_ltrb"][:2]
-    for one, other in zip(
-        release.estimate_crops(crops, boxes, camera),
-        release.estimate_crops(crops, boxes, [camera, camera]),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(one.camera_T_head, other.camera_T_head)
-
-
-@pytest.mark.parametrize(
-    ("crops", "boxes", "cameras", "message"),
-    [
-        ((1, 64, 64, 3), 1, 1, r"expected uint8 \(N, 192, 192, 3\)"),
-        ((192, 192, 3), 1, 1, "expected uint8"),
-        ((2, 192, 192, 3), 1, 1, "2 crops, 1 boxes"),
-        ((2, 192, 192, 3), 2, 3, "2 boxes and 3 cameras"),
-    ],
-)
-def test_crops_that_dont_fit(release, crops, boxes, cameras, message):
-    camera = CAMERAS["none"]
-    with pytest.raises(InputError, match=message):
-        release.estimate_crops(
-            np.zeros(crops, np.uint8),
-            np.tile([10.0, 10, 90, 90], (boxes, 1)),
-            camera if cameras == 1 else [camera] * cameras,
-        )

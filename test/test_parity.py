@@ -1,4 +1,4 @@
-"""Our network computes what the published one does, with weights imported from the release's own format."""
+"""Our network, and the estimator around it, say what the published one says, with weights in its own format."""
 
 import runpy
 from pathlib import Path
@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from trg_ros.camera import CameraModel
 from trg_ros.checkpoint import Checkpoint, load_checkpoint
+from trg_ros.errors import InputError
+from trg_ros.estimator import HeadPoseEstimator
 from trg_ros.geometry import geodesic_distance
 from trg_ros.model.network import TRG, TRGOutput, project_to_crop
 from trg_ros.model.preprocessing import normalise_crops
@@ -41,6 +44,11 @@ def checkpoint(
 @pytest.fixture(scope="module")
 def model(checkpoint: Checkpoint) -> TRG:
     return checkpoint.build_model()
+
+
+@pytest.fixture(scope="module")
+def estimator(checkpoint: Checkpoint) -> HeadPoseEstimator:
+    return HeadPoseEstimator.load(checkpoint, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +112,59 @@ def test_sellion_of_the_release_lies_between_the_eyes(checkpoint: Checkpoint) ->
     assert person_right_eye[:, 0].max() < sellion[0] < person_left_eye[:, 0].min()
     assert sellion[1] < nose_tip[1] < chin[1]
     assert nose_tip[2] == points[:, 2].min()
+
+
+@pytest.mark.parametrize("rows", [[0], [1, 3], [2, 0, 1], [0, 1, 2, 3], [3, 2, 1, 0, 3]], ids=len)
+def test_crops_give_what_the_published_network_gives(
+    estimator: HeadPoseEstimator, golden: dict[str, np.ndarray], rows: list[int]
+) -> None:
+    cameras = [
+        CameraModel.pinhole(focal, focal, width / 2, height / 2, int(width), int(height))
+        for focal, (height, width) in zip(golden["focal"][rows], golden["image_hw"][rows], strict=True)
+    ]
+    heads = estimator.estimate_crops(golden["crops_rgb"][rows], golden["boxes_ltrb"][rows], cameras)
+    for head, camera, row in zip(heads, cameras, rows, strict=True):
+        np.testing.assert_allclose(
+            head.landmarks_head, golden["landmarks_head_3"][row], atol=LENGTH_TOLERANCE, rtol=0
+        )
+        np.testing.assert_allclose(
+            head.landmarks_camera, golden["landmarks_camera_3"][row], atol=LENGTH_TOLERANCE, rtol=0
+        )
+        np.testing.assert_allclose(
+            head.translation, golden["pose_3"][row][:3, 3], atol=LENGTH_TOLERANCE, rtol=0
+        )
+        assert geodesic_distance(head.rotation, golden["pose_3"][row][:3, :3].astype(float)) < ANGLE_TOLERANCE
+        np.testing.assert_allclose(head.box, golden["boxes_ltrb"][row], atol=1e-6)
+        np.testing.assert_allclose(head.landmarks_image, camera.project(head.landmarks_camera))
+
+
+def test_one_camera_for_all_crops(estimator: HeadPoseEstimator, golden: dict[str, np.ndarray]) -> None:
+    camera = CameraModel.pinhole(700, 700, 320, 240, 640, 480)
+    crops, boxes = golden["crops_rgb"][:2], golden["boxes_ltrb"][:2]
+    for one, other in zip(
+        estimator.estimate_crops(crops, boxes, camera),
+        estimator.estimate_crops(crops, boxes, [camera, camera]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one.camera_T_head, other.camera_T_head)
+
+
+@pytest.mark.parametrize(
+    ("crops", "boxes", "cameras", "message"),
+    [
+        ((1, 64, 64, 3), 1, 1, r"expected uint8 \(N, 192, 192, 3\)"),
+        ((192, 192, 3), 1, 1, "expected uint8"),
+        ((2, 192, 192, 3), 1, 1, "2 crops, 1 boxes"),
+        ((2, 192, 192, 3), 2, 3, "2 boxes and 3 cameras"),
+    ],
+)
+def test_crops_that_dont_fit(
+    estimator: HeadPoseEstimator, crops: tuple[int, ...], boxes: int, cameras: int, message: str
+) -> None:
+    camera = CameraModel.pinhole(600, 600, 330, 230, 640, 480)
+    with pytest.raises(InputError, match=message):
+        estimator.estimate_crops(
+            np.zeros(crops, np.uint8),
+            np.tile([10.0, 10, 90, 90], (boxes, 1)),
+            camera if cameras == 1 else [camera] * cameras,
+        )
