@@ -1,4 +1,4 @@
-"""Our network, and the estimator around it, say what the published one says, with weights in its own format."""
+"""Our network, and the estimator around it, say what the published one says, with weights in its format."""
 
 import runpy
 from pathlib import Path
