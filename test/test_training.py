@@ -1,5 +1,6 @@
 """The trainer: a killed run goes on as if nothing had happened; what it writes says what it is."""
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ pytest.importorskip("numba", reason="training needs the extra [train]")
 from rendered_samples import MARGIN, fake_samples
 
 from trg_ros.checkpoint import default_checkpoint_path, load_checkpoint
+from trg_ros.commands.train import signals_stop
 from trg_ros.errors import CheckpointError, DeviceError, InputError
 from trg_ros.synthetic.augmentation import AugmentationConfig, Augmenter
 from trg_ros.synthetic.backgrounds import photo_patches, procedural_patches
@@ -97,6 +99,24 @@ def test_a_killed_run_resumes_to_the_same_weights(data_root: Path, tmp_path: Pat
     ]
     assert len(changed) > 20, "the second half of the run must have trained something"
     assert (tmp_path / "whole" / "log.csv").read_text().startswith("step,samples,per_second,loss")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_saved(
+    number: signal.Signals, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, before = Trainer(tiny_config(data_root, tmp_path / "run")), signal.getsignal(number)
+    train_step = trainer._train_step
+
+    def interrupted(*batch: object) -> dict[str, float]:
+        signal.raise_signal(number)
+        return train_step(*batch)
+
+    monkeypatch.setattr(trainer, "_train_step", interrupted)
+    with signals_stop(trainer):
+        trainer.run()
+    assert Trainer(trainer.config).step == 1, "saved though no checkpoint was due"
+    assert signal.getsignal(number) is before
 
 
 def test_another_seed_trains_otherwise(data_root: Path, tmp_path: Path) -> None:

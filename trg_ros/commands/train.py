@@ -3,11 +3,18 @@
 import argparse
 import json
 import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from trg_ros.arguments import at_least
 from trg_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from trg_ros.training.trainer import Trainer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,12 +47,31 @@ def main(args: argparse.Namespace) -> int:
     )
     if not args.package:
         trainer = Trainer(config)
-        trainer.run(args.until)
+        with signals_stop(trainer):
+            trainer.run(args.until)
         if trainer.step < config.optimisation.steps:
             return 0
     measured = package(config, out, args.weights_version, args.note)
     print(json.dumps({"checkpoint": str(out), "measured_errors": measured}, indent=2))
     return 0
+
+
+@contextmanager
+def signals_stop(trainer: "Trainer") -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run, saved, after the step at hand; a second one ends it at once."""
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, previous[signal.Signals(number)])
+        trainer.stop()
+
+    for number in previous:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _train_as_the_paper(args: argparse.Namespace, recipe: dict[str, Any]) -> int:

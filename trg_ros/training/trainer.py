@@ -113,6 +113,7 @@ class Trainer:
         self.average = WeightAverage(self.model, config.optimisation.ema_decay)
         self.optimiser = self._make_optimiser()
         self.step, self.samples_seen, self.seconds = 0, 0, 0.0
+        self._stopping = False
         if saved:
             self._restore(saved)
         elif config.init:
@@ -137,8 +138,11 @@ class Trainer:
                 self.step = step + 1
                 self.seconds += time.monotonic() - started
                 log.add(self, row)
-                if self.step % config.checkpoint_every == 0 or self.step == last:
+                if self.step % config.checkpoint_every == 0 or self.step == last or self._stopping:
                     self.save()
+                if self._stopping:
+                    _log.info("stopped at step %d; the same command goes on from there", self.step)
+                    break
                 if self.step % config.evaluate_every == 0 or self.step == last:
                     result = self.evaluate()
                     log.measurement(self, result)
@@ -147,6 +151,10 @@ class Trainer:
             if helpers:
                 helpers.stop()
         return result
+
+    def stop(self) -> None:
+        """Let ``run`` end, saved, after the step at hand; signal handlers may call it."""
+        self._stopping = True
 
     def _train_step(self, batch: Any, helpers: GradientHelpers | None) -> dict[str, float]:
         optimisation = self.config.optimisation
