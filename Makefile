@@ -19,6 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 STAMPS := $(VENV)/.trg_ros
+UBUNTU := $(VENV)/ubuntu-24.04
 CMAKE_OPTIONS := -GNinja -Wno-dev -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DAMENT_CMAKE_SYMLINK_INSTALL=ON \
 	-DTRG_ROS_INSTALL_MODULES=OFF -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(VENV) -DPython3_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python
 # $(call build_messages,SOURCE,NAME): configure, build and install one package of messages into $(VENV)
@@ -26,9 +27,9 @@ build_messages = mkdir -p $(STAMPS)/$(2) && cd $(STAMPS)/$(2) && { \
 	cmake -S $(CURDIR)/$(1) -B . $(CMAKE_OPTIONS) && cmake --build . && cmake --install . ; } > $(2).log 2>&1 \
 	|| { tail -n 40 $(2).log; echo "building $(2) failed; the whole log: $(STAMPS)/$(2)/$(2).log"; exit 1; }
 
-.PHONY: setup build demo test reliability lint format docs clean help
+.PHONY: setup build demo test test-ubuntu reliability lint format docs clean help
 help:
-	@echo "make setup | demo | test | reliability | lint | format | docs | build | clean    (PYTHON=python3.12 chooses the interpreter)"
+	@echo "make setup | demo | test | test-ubuntu | reliability | lint | format | docs | build | clean    (PYTHON=python3.12 chooses the interpreter)"
 
 setup: $(STAMPS)/python $(STAMPS)/tf2_msgs.done $(STAMPS)/trg_ros.done $(STAMPS)/face_detection
 
@@ -37,6 +38,12 @@ demo: setup
 
 test: setup
 	python -m pytest $(PYTEST_ARGS)
+
+# With the NumPy and OpenCV of Ubuntu 24.04, which Jazzy's users have. (Ubuntu 22.04's have no wheels for this Python.)
+test-ubuntu: setup
+	@test -d $(UBUNTU) || python -m pip install --quiet --no-deps --target $(UBUNTU) \
+		'numpy==1.26.4' 'opencv-python-headless==4.6.0.66'
+	PYTHONPATH=$(CURDIR)/$(UBUNTU) python -m pytest $(PYTEST_ARGS)
 
 # Runs the tests of faults and writes their table.
 reliability: setup
