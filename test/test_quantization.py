@@ -110,6 +110,20 @@ def test_every_variant_can_be_rounded(variant):
     assert turned.max() < 5
 
 
+@pytest.mark.parametrize("stem", ["compact", "resnet"])
+def test_the_first_convolution_sees_bytes_as_it_saw_colours(stem):
+    """Also at the edges, where zeros were the mean colour; in a picture, as its weights are rounded for such."""
+    network = DeployedTRG(small_network(stem=stem))
+    crops, _ = crops_and_boxes(2)
+    crops = np.stack([cv2.GaussianBlur(crop, (0, 0), 4.0) for crop in crops])
+    rounded = quantised(network, activation_peaks(network, crops))
+    first, second = (
+        each.features.backbone.stem(each.features.colours(each.bordered(torch.from_numpy(crops))))
+        for each in (network, rounded)
+    )
+    assert (first - second).abs().max() < 0.01 * first.abs().max()
+
+
 def test_peaks_of_another_network_are_refused(tiny):
     network = DeployedTRG(tiny.build_model())
     peaks = {name: peak for name, peak in tiny.activation_peaks.items() if name != "heatmap_head.conv"}

@@ -28,6 +28,7 @@ from trg_ros.backends.protocol import Decoder, NetworkResult, joined
 from trg_ros.checkpoint import Checkpoint
 from trg_ros.checkpoint_file import digest
 from trg_ros.errors import DeviceError
+from trg_ros.model.config import MEAN_COLOUR
 
 #: What to compute in for each precision: a network's parts, one after the other.
 PRECISIONS = {
@@ -98,7 +99,7 @@ class OpenVINOBackend:
         openvino = import_openvino()
         self._core = openvino.Core()
         self._check(checkpoint, precision)
-        self._precision = precision
+        self._precision, self._crop_size = precision, checkpoint.config.input_size
         self._threads = threads
         parts, integers = [*PRECISIONS[precision], _LANDMARKS], precision == "int8"
         self._models = (cache or ModelCache()).load_or_build(
@@ -165,7 +166,7 @@ class OpenVINOBackend:
         for name, precision in PRECISIONS[self._precision].items():
             model = _fixed(self._models[name], size)
             parts.append((model, self._compile_part(model, precision)))
-        return _Network(size, parts)
+        return _Network(size, self._crop_size, parts)
 
     def _compile_part(self, model: Any, precision: str) -> Any:
         options: dict[str, Any] = {
@@ -199,8 +200,8 @@ class OpenVINOBackend:
 class _Network:
     """Its parts, compiled for ``size`` faces, with inputs and outputs connected once and for all."""
 
-    def __init__(self, size: int, parts: list[tuple[Any, Any]]) -> None:
-        """:param parts: models, and requests for their inference."""
+    def __init__(self, size: int, crop_size: int, parts: list[tuple[Any, Any]]) -> None:
+        """:param parts: models, and requests for their inference. Crops may need a border of mean colour."""
         self.size = size
         self._requests = [request for _, request in parts]
         tensors: dict[str, Any] = {}
@@ -211,7 +212,11 @@ class _Network:
             names = [port.any_name for port in [*model.inputs, *model.outputs]]
             tensors.update((name, request.get_tensor(name)) for name in names)
         # Views of the runtime's own memory.
-        self._crops, self._boxes = tensors["crops_rgb"].data, tensors["box"].data
+        canvas, self._boxes = tensors["crops_rgb"].data, tensors["box"].data
+        canvas[:] = MEAN_COLOUR
+        border = (canvas.shape[1] - crop_size) // 2
+        inside = slice(border, border + crop_size)
+        self._crops = canvas[:, inside, inside]
         self._boxes[:] = (0.0, 0.0, 1.0)
         self._outputs: dict[str, Any] = {name: tensors[name].data for name in _OUTPUTS}
 

@@ -21,12 +21,13 @@ def convert(checkpoint: Checkpoint, parts: Sequence[str], integers: bool = False
     """The network's parts as OpenVINO models with a dynamic batch; inputs and outputs have names.
 
     :param parts: of "network", which is "features" and "refinement" in one, and "landmarks".
-    :param integers: make 8-bit integers of weights and activations; the checkpoint has to have peaks.
+    :param integers: make 8-bit integers of weights and activations; the checkpoint has to have peaks. Crops
+        have a border of mean colour then.
     """
     network = DeployedTRG(checkpoint.build_model())
     if integers:
         network = quantised(network, checkpoint.activation_peaks or {})
-    size = checkpoint.config.input_size
+    size = checkpoint.config.input_size + 2 * network.border
     crops = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     box = torch.tensor([[0.0, 0.0, 0.2], [0.1, 0.1, 0.3]])
     with torch.inference_mode():

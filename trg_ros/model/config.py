@@ -9,6 +9,8 @@ from trg_ros.errors import InputError
 # RGB in [0, 1]; the normalisation of the ImageNet models that the backbone starts from.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
+#: The mean colour as bytes, RGB.
+MEAN_COLOUR = tuple(round(255 * channel) for channel in IMAGE_MEAN)
 
 POSE_SIZE = 9  # a 6D rotation and s, tx, ty
 POSE_PARAMETERS = ("correction", "direct", "camera_offset", "local_to_global")  # see `trg_ros.model.pose`

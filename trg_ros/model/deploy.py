@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trg_ros.model.backbone import HeatmapHead, upsample
-from trg_ros.model.config import IMAGE_MEAN, IMAGE_STD, POSE_SIZE
+from trg_ros.model.config import IMAGE_MEAN, IMAGE_STD, MEAN_COLOUR, POSE_SIZE
 from trg_ros.model.deployed_points import deployed_points, levels_looked_at, looking_iterations
 from trg_ros.model.folding import (
     POSE_ORDER,
@@ -49,6 +49,8 @@ class DeployedTRG(nn.Module):
     when somebody asks.
 
     :param model: the trained network; it is left as it is.
+    ``border``: so many pixels of mean colour `features` wants around its crops; see `bordered`.
+
     :param dense: `forward` gives all landmarks; otherwise only those that TRG itself samples and the 68,
         which costs less and changes neither them nor the pose.
     """
@@ -57,6 +59,7 @@ class DeployedTRG(nn.Module):
         super().__init__()
         self.config = model.config
         self.dense = dense
+        self.border = 0
         sampled, landmarks68 = model.topology.sampled, model.topology.landmarks68
         kept = np.union1d(sampled, landmarks68)
         self.landmark_indices = np.arange(model.config.num_landmarks) if dense else kept
@@ -72,18 +75,27 @@ class DeployedTRG(nn.Module):
         :param crops_rgb: (N, S, S, 3) uint8 RGB.
         :param box: (N, 3) float32, as for `TRG.forward`.
         """
-        landmarks68, *maps = self.features(crops_rgb)
+        landmarks68, *maps = self.features(self.bordered(crops_rgb))
         landmarks_head, rotation, translation, shape_code = self.refinement(box, *maps)
         if self.dense:
             landmarks_head = self.landmarks(shape_code)
         return DeployedOutput(landmarks_head, rotation, translation, landmarks68)
 
+    def bordered(self, crops_rgb: Tensor) -> Tensor:
+        """Crops (N, S, S, 3) as `features` reads them."""
+        if not self.border:
+            return crops_rgb
+        count, size = len(crops_rgb), crops_rgb.shape[1]
+        inside = slice(self.border, self.border + size)
+        side = size + 2 * self.border
+        canvas = torch.tensor(MEAN_COLOUR, dtype=torch.uint8).expand(count, side, side, 3).clone()
+        canvas[:, inside, inside] = crops_rgb
+        return canvas
+
 
 class DeployedFeatures(nn.Module):
     """(N, S, S, 3) uint8 RGB -> landmarks68_crop (N, 68, 2), then each map (N, C, H, W) that an iteration
     looks at, once."""
-
-    mean: Tensor
 
     def __init__(self, model: TRG):
         super().__init__()
@@ -96,13 +108,26 @@ class DeployedFeatures(nn.Module):
         self.heatmap_head = SoftArgmax(model.heatmap_head)
         stem = self.backbone.stem.conv
         stem.weight = nn.Parameter(stem.weight / (255 * torch.tensor(IMAGE_STD)[:, None, None]))
-        # Subtracted before, not folded into the bias: the first convolution pads with zeros, the mean colour.
-        self.register_buffer("mean", 255 * torch.tensor(IMAGE_MEAN))
+        self.colours: nn.Module = MeanSubtracted()
 
     def forward(self, crops_rgb: Tensor) -> tuple[Tensor, ...]:
-        stages = self.backbone((crops_rgb.float() - self.mean).permute(0, 3, 1, 2))
+        stages = self.backbone(self.colours(crops_rgb))
         maps = upsample(stages, self.upsamplers)
         return self.heatmap_head(maps[self.heatmap_level]), *(maps[level] for level in self.levels)
+
+
+class MeanSubtracted(nn.Module):
+    """Crops (N, S, S, 3) uint8 -> (N, 3, S, S) float32 about the mean colour, which is no part of a bias:
+    the first convolution pads with zeros."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(IMAGE_MEAN))
+
+    def forward(self, crops_rgb: Tensor) -> Tensor:
+        return (crops_rgb.float() - self.mean).permute(0, 3, 1, 2)
 
 
 class SoftArgmax(nn.Module):

@@ -2,7 +2,8 @@
 
 Convolutions compute in integers: weights with a scale per output channel (symmetric), activations, which are
 never negative there, with one per layer (unsigned), which calibration crops decide. The first convolution
-stays in float: it costs little and everything depends on it. The regressors' weights are stored as integers,
+reads the crops' bytes as they are; its weights are rounded so that pictures, not noise, look the same to it,
+as everything depends on it. The regressors' weights are stored as integers,
 to be read in a quarter of the time, and multiplied in float; each kind of input has scales of its own, and
 poses go in unrounded.
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trg_ros.errors import CheckpointError
-from trg_ros.model.config import POSE_SIZE
+from trg_ros.model.config import IMAGE_MEAN, POSE_SIZE
 from trg_ros.model.deploy import DeployedFeatures, DeployedRefinement, DeployedTRG
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
@@ -28,6 +29,8 @@ Convolution = nn.Conv2d | nn.ConvTranspose2d
 _LEVELS, LARGEST_WEIGHT = 255, 127
 _LEAST_LARGEST = 112  # the least number of steps that the largest weight of an output may have
 _STEM = "backbone.stem."
+#: Correlations of neighbouring pixels and of colours at a place, about those of our crops.
+_NEIGHBOURS, _COLOURS, _PICTURE_DAMPING = 0.97, 0.85, 1e-3
 _CROPS, _VALUES = 25, 20_000  # at a time, and values that are kept of them for each layer
 _CANDIDATES = np.linspace(0.3, 1.0, 36)  # of the largest value seen
 
@@ -66,6 +69,10 @@ def quantised(network: DeployedTRG, peaks: Mapping[str, float]) -> DeployedTRG:
     if names != set(peaks):
         raise CheckpointError(f"activation peaks of {sorted(names ^ set(peaks))}: not those of this network")
     network = copy.deepcopy(network)
+    stem = network.features.backbone.stem
+    network.border = cast(tuple[int, ...], stem.conv.padding)[0]
+    network.features.colours = Bytes()
+    stem.conv = QuantisedStem(stem.conv)  # type: ignore[assignment]
     for name, layer in list(_convolutions(network.features)):
         _replace(network.features, name, QuantisedConvolution(layer, peaks[name]))
     regressors = []
@@ -77,6 +84,32 @@ def quantised(network: DeployedTRG, peaks: Mapping[str, float]) -> DeployedTRG:
     heads = [QuantisedLinear(cast(nn.Linear, head)) for head in network.refinement.heads]
     network.refinement.heads = nn.ModuleList(heads)
     return network
+
+
+class Bytes(nn.Module):
+    """Crops (N, S, S, 3) uint8 -> (N, 3, S, S), the same numbers; as a rounding that has nothing to do, which
+    tells a runtime that they are integers."""
+
+    def forward(self, crops_rgb: Tensor) -> Tensor:
+        crops = crops_rgb.float().permute(0, 3, 1, 2)
+        return torch.fake_quantize_per_tensor_affine(crops, 1.0, 0, 0, _LEVELS)
+
+
+class QuantisedStem(nn.Module):
+    """The first convolution, of bytes instead of offsets from the mean colour: that is part of the bias, and
+    what was padding is a border of the crops (`DeployedTRG.bordered`)."""
+
+    def __init__(self, layer: nn.Conv2d):
+        super().__init__()
+        self.stride = layer.stride
+        self.weight = RoundedWeight(layer.weight, 0)
+        self.weight.round_in_turn(_picture_influence(layer.weight.shape[2]))
+        mean = 255 * torch.tensor(IMAGE_MEAN)
+        bias = cast(Tensor, layer.bias) - (self.weight().sum((2, 3)) * mean).sum(1)
+        self.bias = nn.Parameter(bias.detach(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.conv2d(x, self.weight(), self.bias, self.stride)
 
 
 class QuantisedConvolution(nn.Module):
@@ -145,10 +178,50 @@ class RoundedWeight(nn.Module):
         self.register_buffer("step", step)
         self.register_buffer("zero", torch.zeros(len(step), dtype=torch.int32))
 
+    def round_in_turn(self, influence: Tensor) -> None:
+        """Round the weights now, see :func:`rounded_in_turn`; the first axis is that of the outputs."""
+        weight = self.weight.double().flatten(1)
+        steps = self.step.double()[:, None].expand_as(weight)
+        self.weight = rounded_in_turn(weight, steps, influence).view_as(self.weight).float()
+
     def forward(self) -> Tensor:
         return torch.fake_quantize_per_channel_affine(
             self.weight, self.step, self.zero, self.axis, -LARGEST_WEIGHT, LARGEST_WEIGHT
         )
+
+
+def rounded_in_turn(weight: Tensor, steps: Tensor, influence: Tensor) -> Tensor:
+    """Weights (R, I) in which the inputs that ``steps`` (R, C <= I) are given for are rounded one after the
+    other, and the next ones, rounded or not, make up for what each loses (GPTQ, Frantar et al., 2023).
+
+    :param influence: see :func:`influence_of`; all float64.
+    """
+    new = weight.clone()
+    for column in range(steps.shape[1]):
+        step, wanted = steps[:, column], new[:, column].clone()
+        new[:, column] = (wanted / step).round().clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT) * step
+        error = (wanted - new[:, column]) / influence[column, column]
+        new[:, column + 1 :] -= error[:, None] * influence[column, column + 1 :]
+    return new
+
+
+def influence_of(squares: Tensor, damping: float) -> Tensor:
+    """(I, I) upper triangular: how the weights of later inputs make up for those of earlier ones.
+
+    :param squares: (I, I) the inputs' mean products; damping: part of their mean that is added to squares.
+    """
+    squares = squares.clone()
+    squares.diagonal().add_(damping * squares.diagonal().mean().clamp(min=1e-12))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(squares))
+    return torch.linalg.cholesky(inverse, upper=True)
+
+
+def _picture_influence(kernel: int) -> Tensor:
+    """The same for a convolution of pictures, whose colours and neighbouring pixels say nearly the same."""
+    places = torch.cartesian_prod(*[torch.arange(kernel, dtype=torch.float64)] * 2)
+    pixels = _NEIGHBOURS ** torch.cdist(places, places)
+    colours = torch.full((3, 3), _COLOURS, dtype=torch.float64).fill_diagonal_(1.0)
+    return influence_of(torch.kron(colours, pixels), _PICTURE_DAMPING)
 
 
 def _steps(weight: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from trg_ros.model.config import POSE_SIZE
 from trg_ros.model.network import TRG
 from trg_ros.model.preprocessing import normalise_crops
-from trg_ros.model.quantization import LARGEST_WEIGHT
+from trg_ros.model.quantization import LARGEST_WEIGHT, influence_of, rounded_in_turn
 from trg_ros.model.regressor import PointFeatures, Regressor
 
 _CROPS = 50  # at a time
@@ -75,7 +75,7 @@ def with_rounded_regressors(model: TRG, crops_rgb: NDArray[np.uint8], boxes: NDA
 
 @torch.no_grad()
 def _round(layer: nn.Linear, inputs: Tensor, sizes: list[int]) -> None:
-    """Round the weights of a layer in place, with steps for each output and kind of input (GPTQ's loop).
+    """Round the weights of a layer in place, with steps for each output and kind of input.
 
     :param inputs: (N, I) float64, what it reads.
     :param sizes: of the kinds of input, which come first; the others' weights aren't rounded, but may change.
@@ -84,24 +84,10 @@ def _round(layer: nn.Linear, inputs: Tensor, sizes: list[int]) -> None:
     kinds = weight[:, : sum(sizes)].split(sizes, dim=1)
     largest = torch.cat([kind.abs().amax(1, keepdim=True).expand_as(kind) for kind in kinds], dim=1)
     steps = largest.clamp(min=1e-12) / LARGEST_WEIGHT
-    influence = _influence(inputs - mean)
-    new = weight.clone()
-    for column in range(sum(sizes)):
-        step, wanted = steps[:, column], new[:, column].clone()
-        new[:, column] = (wanted / step).round().clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT) * step
-        error = (wanted - new[:, column]) / influence[column, column]
-        new[:, column + 1 :] -= error[:, None] * influence[column, column + 1 :]
+    offsets = inputs - mean
+    new = rounded_in_turn(weight, steps, influence_of(offsets.T @ offsets / len(offsets), _DAMPING))
     layer.bias.add_(((weight - new) @ mean).float())
     layer.weight.copy_(new)
-
-
-def _influence(inputs: Tensor) -> Tensor:
-    """(I, I) upper triangular: how the weights of later inputs make up for those of earlier ones."""
-    squares = inputs.T @ inputs / len(inputs)
-    damping = _DAMPING * squares.diagonal().mean().clamp(min=1e-12)
-    squares.diagonal().add_(damping)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(squares))
-    return torch.linalg.cholesky(inverse, upper=True)
 
 
 @torch.inference_mode()
