@@ -49,6 +49,9 @@ def test_what_is_named_is_there(name: str) -> None:
     text = PAGES[name].read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     missing = [link for link in links if not (PAGES[name].parent / link).exists()]
+    for page, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", text):
+        if anchor not in _anchors(PAGES[name].parent / page if page else PAGES[name]):
+            missing.append(f"{page}#{anchor}")
     files = re.findall(r"(?<![\w/-])((?:trg_ros|test|config|docs|launch|underlay)/[\w./-]*\w)", text)
     missing += [path for path in files if not (ROOT / path).exists() and not _message(path).is_file()]
     for module in re.findall(r"`(\w+\.py)`", text):
@@ -56,6 +59,12 @@ def test_what_is_named_is_there(name: str) -> None:
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "test").glob("*.py"))
     missing += [test for test in re.findall(r"`(test_\w+)`", text) if f"def {test}(" not in tests]
     assert missing == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """Where links can point to in a page: its headings."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _message(name: str) -> Path:
