@@ -19,6 +19,7 @@ from trg_ros.camera.lens import Equidistant, RadialTangential
 from trg_ros.camera.values import (
     WIDEST_FOV_DEG,
     check_lens,
+    checked_distortion,
     checked_points,
     finite,
     integer,
@@ -29,10 +30,6 @@ from trg_ros.errors import CameraError
 
 Array = NDArray[np.float64]
 
-#: Distortion models and how many coefficients each may have.
-DISTORTION_MODELS = {"none": (0,), "plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
-_ALIASES = {"": "none", "fisheye": "equidistant"}  # an empty name is an uncalibrated or rectified CameraInfo
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CameraModel:
@@ -42,7 +39,7 @@ class CameraModel:
     :param cx: principal point in pixels (``cy`` along v); the centre of the upper left pixel is (0, 0).
     :param width: image size in pixels (``height`` likewise).
     :param distortion: coefficients in the order of OpenCV and ``sensor_msgs/CameraInfo``.
-    :param distortion_model: a key of :data:`DISTORTION_MODELS`.
+    :param distortion_model: none, plumb_bob, rational_polynomial or equidistant.
     :raises CameraError: for values that no camera has.
     """
 
@@ -62,7 +59,7 @@ class CameraModel:
             object.__setattr__(self, name, positive_integer(name, getattr(self, name)))
         check_lens("x", self.fx, self.cx, self.width)
         check_lens("y", self.fy, self.cy, self.height)
-        model, coefficients = _checked_distortion(self.distortion_model, self.distortion)
+        model, coefficients = checked_distortion(self.distortion_model, self.distortion)
         object.__setattr__(self, "distortion_model", model)
         object.__setattr__(self, "distortion", coefficients)
 
@@ -283,25 +280,3 @@ class CameraModel:
 
     def __hash__(self) -> int:
         return hash(self._key())
-
-
-def _checked_distortion(model: str, distortion: ArrayLike) -> tuple[str, Array]:
-    name = _ALIASES.get(model, model) if isinstance(model, str) else model
-    if not isinstance(name, str) or name not in DISTORTION_MODELS:
-        raise CameraError(
-            f"distortion model {model!r} is not supported: use one of {', '.join(DISTORTION_MODELS)}"
-        )
-    coefficients = vector("distortion", distortion)
-    if name != "equidistant" and not np.any(coefficients):
-        return "none", np.zeros(0)
-    if not np.any(
-        coefficients[DISTORTION_MODELS[name][-1] :]
-    ):  # some drivers pad with zeros to OpenCV's 12 or 14
-        coefficients = coefficients[: DISTORTION_MODELS[name][-1]].copy()
-    if len(coefficients) not in DISTORTION_MODELS[name]:
-        expected = " or ".join(str(count) for count in DISTORTION_MODELS[name])
-        raise CameraError(
-            f"distortion model {name} has {len(coefficients)} coefficients: expected {expected}"
-        )
-    coefficients.setflags(write=False)
-    return name, coefficients

@@ -19,6 +19,10 @@ _FARTHEST = 30.0
 WIDEST_FOV_DEG = 170.0
 """Of a pinhole; a wider lens is a fish-eye, and has a calibration."""
 
+_DISTORTION_MODELS = {"none": (0,), "plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+"""By name how many coefficients each may have."""
+_ALIASES = {"": "none", "fisheye": "equidistant"}  # an empty name is an uncalibrated or rectified CameraInfo
+
 
 def vector(name: str, value: ArrayLike) -> Array:
     try:
@@ -82,3 +86,24 @@ def check_lens(name: str, focal: float, center: float, size: int) -> None:
             f"principal point c{name} is {center:g} px, for {size} px of image and f{name} = {focal:g} px: "
             "no lens sees so far from its axis; is it in pixels?"
         )
+
+
+def checked_distortion(model: str, distortion: ArrayLike) -> tuple[str, Array]:
+    """The model's name and its coefficients, which can't be written; "none" where all of them are zero."""
+    name = _ALIASES.get(model, model) if isinstance(model, str) else model
+    if not isinstance(name, str) or name not in _DISTORTION_MODELS:
+        raise CameraError(
+            f"distortion model {model!r} is not supported: use one of {', '.join(_DISTORTION_MODELS)}"
+        )
+    coefficients, counts = vector("distortion", distortion), _DISTORTION_MODELS[name]
+    if name != "equidistant" and not np.any(coefficients):
+        return "none", np.zeros(0)
+    if not np.any(coefficients[counts[-1] :]):  # some drivers pad with zeros to OpenCV's 12 or 14
+        coefficients = coefficients[: counts[-1]].copy()
+    if len(coefficients) not in counts:
+        expected = " or ".join(map(str, counts))
+        raise CameraError(
+            f"distortion model {name} has {len(coefficients)} coefficients: expected {expected}"
+        )
+    coefficients.setflags(write=False)
+    return name, coefficients
