@@ -4,6 +4,7 @@ import importlib.util
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -249,7 +250,7 @@ def test_yunet_rows(monkeypatch, tmp_path, astronaut_bgr):
 
     path = tmp_path / "yunet.onnx"
     path.touch()
-    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *arguments: Network())
+    monkeypatch.setattr(cv2, "FaceDetectorYN", SimpleNamespace(create=lambda *arguments: Network()))
     found = OpenCVYuNet(path, max_side=256).detect(astronaut_bgr)
     np.testing.assert_allclose(found.boxes, [[176.5, 64.5, 272.5, 194.5]])
     np.testing.assert_allclose(found.scores, [0.9])

@@ -73,7 +73,7 @@ class BIWI(HeadDataset):
         name, sequence = self._image_name(pose), pose.parent.name
         camera, rgb_T_depth = read_calibration(pose.parent / "rgb.cal")
         camera_T_head = rgb_T_depth @ read_pose(pose)
-        mesh, triangles = read_head_mesh(self.root / f"{sequence}.obj")
+        mesh = read_head_mesh(self.root / f"{sequence}.obj")
         if self._boxes is None:
             box = _box_around(camera.project(transform_points(camera_T_head, mesh)))
         else:
@@ -87,7 +87,6 @@ class BIWI(HeadDataset):
             load_image=image_reader(self.root / name, size, self.error),
             camera_T_head=camera_T_head,
             mesh_head=mesh,
-            mesh_triangles=triangles,
         )
 
     @staticmethod
@@ -128,25 +127,15 @@ def read_pose(path: Path) -> Array:
 
 
 @lru_cache(maxsize=64)
-def read_head_mesh(path: Path) -> tuple[Array, NDArray[np.int64]]:
-    """Vertices (M, 3) in metres, head frame, and triangles (T, 3) of a Wavefront .obj."""
-    vertices, triangles = [], []
+def read_head_mesh(path: Path) -> Array:
+    """Vertices (M, 3) of a Wavefront .obj in metres, head frame."""
+    rows = [line.split()[1:4] for line in read_lines(path, BIWI.error) if line.startswith("v ")]
     try:
-        for line in read_lines(path, BIWI.error):
-            kind, *values = line.split()
-            if kind == "v":
-                vertices.append([float(value) for value in values[:3]])
-            elif kind == "f":
-                corners = [int(value.split("/")[0]) - 1 for value in values]
-                triangles += [[corners[0], *corners[i : i + 2]] for i in range(1, len(corners) - 1)]
+        mesh = np.array(rows, np.float64) * _METRES
     except ValueError as error:
         raise BIWI.error(f"{path} is no Wavefront mesh: {error}") from error
-    mesh, faces = np.array(vertices, np.float64) * _METRES, np.array(triangles, np.int64)
     check_array(mesh, (None, 3), f"{path}: vertices", BIWI.error)
-    check_array(faces, (None, 3), f"{path}: triangles", BIWI.error)
-    if faces.min() < 0 or faces.max() >= len(mesh):
-        raise BIWI.error(f"{path}: a triangle names vertex {faces.max() + 1} of {len(mesh)}")
-    return mesh, faces
+    return mesh
 
 
 def _box_around(points_px: Array) -> Array:

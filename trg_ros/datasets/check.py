@@ -22,6 +22,7 @@ COMPLETE = {
     ("300W-LP", ""): 122_450,
     ("BIWI", ""): 15_678,
 }
+_ON_A_SHEET = 24
 
 
 @dataclass
@@ -76,12 +77,12 @@ def expected_count(dataset: HeadDataset) -> int | None:
     return COMPLETE.get((dataset.title, dataset.split if isinstance(dataset, ARKitFace) else ""))
 
 
-def contact_sheet(dataset: HeadDataset, count: int = 24) -> NDArray[np.uint8]:
+def contact_sheet(dataset: HeadDataset) -> NDArray[np.uint8]:
     """A picture (H, W, 3) BGR of some samples with landmarks, boxes and axes drawn; broken ones are left out.
 
     :raises DatasetError: when all of them are broken.
     """
-    chosen, tiles, names = evenly(dataset, count), [], []
+    chosen, tiles, names = evenly(dataset, _ON_A_SHEET), [], []
     for index in range(len(chosen)):
         try:
             sample = chosen[index]

@@ -18,24 +18,25 @@ from trg_ros.visualization import draw_axes
 Array = NDArray[np.float64]
 ImageArray = NDArray[np.uint8]
 
-TILE_SIDE = 240
+_TILE_SIDE = 240
+_COLUMNS = 6
 _MARGIN = 1.25
 _TEXT_BGR = (240, 240, 240)
 _POINT_BGR = (255, 255, 140)
 _POINT68_BGR = (60, 200, 255)
 
 
-def cut_tile(sample: Sample, side: int = TILE_SIDE) -> tuple[ImageArray, CameraModel]:
-    """The picture (side, side, 3) BGR around a sample's box, and the pinhole camera that took it."""
+def cut_tile(sample: Sample) -> tuple[ImageArray, CameraModel]:
+    """The picture (240, 240, 3) BGR around a sample's box, and the pinhole camera that took it."""
     window = CropWindows.from_boxes(sample.camera, sample.box, turn=False)
     larger = window.scaled(_MARGIN)
-    tile = cut_windows(sample.load_image(), sample.camera, larger, side)[0]
-    return tile, crop_camera([*larger.center[0], *larger.size], side)
+    tile = cut_windows(sample.load_image(), sample.camera, larger, _TILE_SIDE)[0]
+    return tile, crop_camera([*larger.center[0], *larger.size], _TILE_SIDE)
 
 
-def draw_sample(sample: Sample, topology: Topology | None = None, side: int = TILE_SIDE) -> ImageArray:
+def draw_sample(sample: Sample, topology: Topology | None = None) -> ImageArray:
     """A tile with all that the labels say: vertices, the 68 landmarks, the box and the axes of the face."""
-    tile, camera = cut_tile(sample, side)
+    tile, camera = cut_tile(sample)
     if sample.camera_T_head is not None and sample.vertices_head is not None:
         draw_points(tile, camera, sample.camera_T_head, sample.vertices_head)
     if sample.landmarks68_image is not None:
@@ -65,11 +66,11 @@ def face_pose(sample: Sample, topology: Topology | None) -> Array:
     return sample.camera_T_head @ head_T_face(sample.landmarks_head[topology.sellion])
 
 
-def sheet(tiles: Sequence[ImageArray], captions: Sequence[str], columns: int = 6) -> ImageArray:
+def sheet(tiles: Sequence[ImageArray], captions: Sequence[str]) -> ImageArray:
     """Equal tiles (S, S, 3) side by side, a line of text under each."""
     side, strip = tiles[0].shape[0], 18
-    rows = -(-len(tiles) // columns)
-    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // _COLUMNS)
+    columns = min(_COLUMNS, len(tiles))
     canvas = np.full((rows * (side + strip), columns * side, 3), 32, np.uint8)
     for index, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
         top, left = index // columns * (side + strip), index % columns * side

@@ -31,7 +31,6 @@ class Sample:
     landmarks_head     (V, 3) the dense landmarks of the data set's topology, or None.
     landmarks68_image  (68, 2) px, or None.
     mesh_head          (M, 3) vertices of a head of any other topology, where there are no landmarks_head.
-    mesh_triangles     (T, 3) of mesh_head.
     """
 
     name: str
@@ -43,7 +42,6 @@ class Sample:
     landmarks_head: Array | None = None
     landmarks68_image: Array | None = None
     mesh_head: Array | None = None
-    mesh_triangles: NDArray[np.int64] | None = None
 
     @property
     def has_pose(self) -> bool:

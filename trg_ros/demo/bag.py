@@ -12,12 +12,12 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 
-def typestore_with(msg_folder: Path, package: str = "trg_ros") -> Typestore:
-    """rosbags' types of ROS 2 plus those of a folder of .msg files."""
+def typestore_with(msg_folder: Path) -> Typestore:
+    """rosbags' types of ROS 2 plus those of trg_ros, from its folder of .msg files."""
     typestore = get_typestore(Stores.ROS2_JAZZY)
     types = {}
     for file in sorted(msg_folder.glob("*.msg")):
-        types.update(get_types_from_msg(file.read_text(encoding="utf-8"), f"{package}/msg/{file.stem}"))
+        types.update(get_types_from_msg(file.read_text(encoding="utf-8"), f"trg_ros/msg/{file.stem}"))
     typestore.register(types)
     return typestore
 

@@ -32,10 +32,10 @@ class Statistics:
         self._processing = deque(maxlen=self.window)
         self._ages = deque(maxlen=self.window)
 
-    def count(self, name: str, amount: int = 1) -> None:
-        """Add to a counter, e.g. received, processed, repeated, refused, failed, resets."""
+    def count(self, name: str) -> None:
+        """Add one to a counter, e.g. received, processed, repeated, refused, failed, resets."""
         with self._lock:
-            self._counts[name] = self._counts.get(name, 0) + amount
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def image_arrived(self) -> None:
         with self._lock:
