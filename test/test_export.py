@@ -21,12 +21,13 @@ VARIANTS = {
     "camera-space offset": {"translation": "camera_offset"},
     "local to global": {"translation": "local_to_global"},
     "lateral connections": {"lateral_connections": True, "deconv_widths": (12, 8)},
+    "small maps": {"input_size": 32},
     "landmark-free": {"predicts_landmarks": False, "sampling": "grid", "regressor_activation": "silu"},
 }
 
 
-def bytes_and_boxes(count):
-    crops, box = random_inputs(count)
+def bytes_and_boxes(count, size=64):
+    crops, box = random_inputs(count, size)
     return (crops.permute(0, 2, 3, 1) * 60 + 110).clamp(0, 255).to(torch.uint8).contiguous(), box
 
 
@@ -35,7 +36,7 @@ def bytes_and_boxes(count):
 def test_deployed_network_is_the_network(variant, dense):
     model = small_network(**VARIANTS[variant])
     deployed = DeployedTRG(model, dense)
-    crops, box = bytes_and_boxes(3)
+    crops, box = bytes_and_boxes(3, model.config.input_size)
     with torch.inference_mode():
         expected = model(normalise_crops(crops), box, landmarks68=True)[-1]
         result = deployed(crops, box)

@@ -112,7 +112,7 @@ def test_every_variant_can_be_rounded(variant):
 
 @pytest.mark.parametrize("stem", ["compact", "resnet"])
 def test_the_first_convolution_sees_bytes_as_it_saw_colours(stem):
-    """Also at the edges, where zeros were the mean colour; in a picture, as its weights are rounded for such."""
+    """Also at the edges, where zeros were the mean colour; in a picture, as weights are rounded for such."""
     network = DeployedTRG(small_network(stem=stem))
     crops, _ = crops_and_boxes(2)
     crops = np.stack([cv2.GaussianBlur(crop, (0, 0), 4.0) for crop in crops])

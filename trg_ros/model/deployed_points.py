@@ -10,6 +10,9 @@ from torch.nn import functional
 from trg_ros.model.network import TRG
 from trg_ros.model.regressor import PointFeatures
 
+#: Pixels of a map for each point, up to which it is a small one.
+_SMALL = 4
+
 
 def looking_iterations(model: TRG) -> list[int]:
     """Iterations that have to sample their map: those with point features that can be anything but zero, see
@@ -27,7 +30,8 @@ def levels_looked_at(model: TRG) -> list[int]:
 
 
 def deployed_points(model: TRG, iterations: list[int]) -> "list[DeployedPoints]":
-    """For each of these iterations; where the points never change and the map is small, as a product."""
+    """For each of these iterations; a small map is multiplied first, and where the points never change,
+    sampling it is a product as well."""
     config, parts = model.config, list[DeployedPoints]()
     for iteration in iterations:
         module = model.point_features[iteration]
@@ -37,6 +41,8 @@ def deployed_points(model: TRG, iterations: list[int]) -> "list[DeployedPoints]"
         size = -(-config.input_size // stride) * 2 ** (config.map_level(iteration) + 1)
         if fixed and 2 * size**2 <= config.grid_size**2:
             parts.append(DeployedGrid(points, model.grid.float(), size))
+        elif not fixed and size**2 <= _SMALL * config.num_sampled:
+            parts.append(DeployedSmallMap(points))
         else:
             parts.append(DeployedPoints(points))
     return parts
@@ -72,6 +78,20 @@ class DeployedPoints(nn.Module):
         for weight, other in zip(self.carried, others, strict=True):
             running = weight @ functional.leaky_relu(running, 0.01) + other
         return self.activation(running).flatten(1)
+
+
+class DeployedSmallMap(DeployedPoints):
+    """The same for a map with few pixels: the reductions look at all of it before it is sampled.
+
+    They read it with channels last, as convolutions leave it. To sample it first, a runtime would have to
+    turn it round, which takes longer.
+    """
+
+    def forward(self, features: Tensor, points: Tensor) -> Tensor:
+        pixels = features.to(self.raw.dtype).permute(0, 2, 3, 1).flatten(1, 2)
+        raw = (self.raw @ pixels.transpose(1, 2)).unflatten(2, features.shape[2:])
+        sampled = functional.grid_sample(raw, points[:, :, None], align_corners=True)
+        return self.reduce(sampled[..., 0])
 
 
 class DeployedGrid(DeployedPoints):
