@@ -119,6 +119,10 @@ class CropWindows:
         """The same windows with sides ``factor`` times as long."""
         return CropWindows(self.center, self.size * factor, self.camera_R_virtual)
 
+    def turned(self, rotation: Array) -> CropWindows:
+        """The same windows with their virtual cameras turned about the real one: rotation (3, 3)."""
+        return CropWindows(self.center, self.size, rotation @ self.camera_R_virtual)
+
     def with_rows(self, index: NDArray, rows: CropWindows) -> CropWindows:
         """A copy in which the windows at ``index`` are those of ``rows``."""
         center, size, rotation = self.center.copy(), self.size.copy(), self.camera_R_virtual.copy()

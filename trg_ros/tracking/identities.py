@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
+from trg_ros.camera import CameraModel
 from trg_ros.tracking.reidentification import Person, who_is_who
 from trg_ros.tracking.tracks import Sight, Track, give_slots
+
+Array = NDArray[np.float64]
 
 #: Who could nearly as well be somebody else is seen for so many seconds before it is decided.
 _DOUBT_S = 0.18
@@ -66,6 +72,11 @@ class Identities:
         give_slots(without, taken, wanted, self._slots)
         self.tracks.sort(key=lambda track: track.id)
         return any(track in self.lost for track in followed)
+
+    def turn(self, rotation: Array, camera: CameraModel) -> None:
+        """The camera turned: now_R_before (3, 3)."""
+        for track in self.tracks + self.lost:
+            track.turn(rotation, camera)
 
     def _since(self, sight: Sight) -> float:
         """For how long somebody without an id has been seen."""

@@ -89,6 +89,4 @@ def led(window: CropWindows, before: Array, now: Array) -> CropWindows:
 def _turned(window: CropWindows, before: Array, now: Array, growth: float) -> CropWindows:
     rays = np.stack([before, now])
     before_turn, now_turn = shortest_turn(rays / np.linalg.norm(rays, axis=1, keepdims=True))
-    return CropWindows(
-        window.center, window.size * growth, now_turn @ before_turn.T @ window.camera_R_virtual
-    )
+    return window.scaled(growth).turned(now_turn @ before_turn.T)

@@ -161,6 +161,10 @@ class Course:
         self.velocity = kept(step_s) * self.velocity + velocity_gain * across + velocity_gain_along * along
         self.stamp_s = stamp_s
 
+    def turn(self, rotation: Array) -> None:
+        """The camera turned: now_R_before (3, 3)."""
+        self.place, self.velocity = rotation @ self.place, rotation @ self.velocity
+
     def surprise(self, head: HeadPose, stamp_s: float) -> tuple[float, float]:
         """Of seeing this head there; see :meth:`Spot.surprise`."""
         return self.expectation(stamp_s).surprise(Spot.of(head))

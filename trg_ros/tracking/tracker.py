@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,7 @@ from trg_ros.crop import CropWindows
 from trg_ros.errors import InputError
 from trg_ros.estimator import HeadPose, HeadPoseEstimator
 from trg_ros.tracking.appearance import PARTS, colours
+from trg_ros.tracking.camera_motion import CameraMotion
 from trg_ros.tracking.identities import Identities
 from trg_ros.tracking.matching import led, plan_looks
 from trg_ros.tracking.searching import DirectSearcher, Finding, Searcher
@@ -83,6 +84,7 @@ class HeadTracker:
         self._estimator = estimator
         self._searcher = DirectSearcher(estimator) if searcher is None else searcher
         self._people = Identities(self.max_faces)
+        self._motion = CameraMotion()
         self.reset()
 
     @property
@@ -98,10 +100,12 @@ class HeadTracker:
     def reset(self) -> None:
         """Forget all heads; those that come get new ids."""
         self._people.forget()
+        self._motion.forget()
         self._stamp_s = self._colours_s = self._asked_s = -np.inf
         self._frames_since_detection = 0
         self._doubt = False
-        self._searched: dict[int, CropWindows] = {}  # where heads were in the image that is searched
+        self._searched: dict[int, CropWindows] = {}  # where heads were in the image that is searched ...
+        self._now_R_searched = np.eye(3)  # ... and how the camera turned since
         self._searcher.forget()
 
     def update(
@@ -129,14 +133,16 @@ class HeadTracker:
         if stamp_s < self._stamp_s:
             self.reset()
         self._doubt = self._doubt or stamp_s > self._stamp_s + _MAX_GAP_S
+        self._follow_camera(image_bgr, camera)
         finding, asked = self._find(image_bgr, camera, stamp_s, boxes, scores)
         self._stamp_s = stamp_s
-        looks = plan_looks(self._expected(camera), finding, self._past(finding), self.max_faces)
+        looks = plan_looks(self._expected(camera), *self._brought_on(finding), self.max_faces)
         seen = self._look(image_bgr, camera, looks) if looks else []
         self._doubt = self._people.recognise(seen, stamp_s) or self._doubt
         known = [track for track in self._people.tracks if track.id]
         if asked:
             self._searched = {track.id: track.sight.window for track in known}
+            self._now_R_searched = np.eye(3)
         return [TrackedHead(track.id, track.slot, track.sight.head) for track in known]
 
     def _find(
@@ -170,9 +176,26 @@ class HeadTracker:
             finding = self._searcher.answer(wait=nobody)
         return finding, asked
 
-    def _past(self, finding: Finding | None) -> dict[int, CropWindows] | None:
-        """Where heads were in the image of a finding; None for the image at hand."""
-        return None if finding is None or finding.stamp_s == self._stamp_s else self._searched
+    def _brought_on(self, finding: Finding | None) -> tuple[Finding | None, dict[int, CropWindows] | None]:
+        """A finding, and by id where heads were in its image; both as if the camera had been then as it is
+        now. None instead of the latter for the image at hand."""
+        if finding is None or finding.stamp_s == self._stamp_s:
+            return finding, None
+        turn = self._now_R_searched
+        past = {identity: window.turned(turn) for identity, window in self._searched.items()}
+        return replace(finding, windows=finding.windows.turned(turn)), past
+
+    def _follow_camera(self, image_bgr: NDArray[np.uint8], camera: CameraModel) -> None:
+        """Whoever is expected somewhere is expected there although the camera turned. Who is alone can't be
+        mistaken for anybody: that isn't worth the time."""
+        seen = [track.sight.window for track in self._people.tracks]
+        if len(seen) < 2 and not self._people.lost:
+            self._motion.forget()
+            return
+        turn = self._motion.turn(image_bgr, camera, CropWindows.concatenate(seen) if seen else None)
+        if turn is not None:
+            self._people.turn(turn, camera)
+            self._now_R_searched = turn @ self._now_R_searched
 
     def _expected(self, camera: CameraModel) -> list[Look]:
         """Where known heads should be by now: those who are in the image, not too small, and not hidden."""
@@ -182,7 +205,7 @@ class HeadTracker:
             left, top, right, bottom = sight.box.tolist()
             inside = -1 < left + right < 2 * camera.width - 1 and -1 < top + bottom < 2 * camera.height - 1
             if inside and min(right - left, bottom - top) >= _MIN_BOX_PX:
-                before = sight.head.translation
+                before = sight.place
                 now = before + course.expected(self._stamp_s) - course.place
                 far = np.abs(now - before).max() > _MOVE * sight.window.size[0] * before[2]
                 window = led(sight.window, before, now) if far else sight.window
@@ -224,6 +247,7 @@ class HeadTracker:
                 implied[row : row + 1],
                 box,
                 colours(image_bgr, box, clear[row].tolist()),
+                heads[index].translation,
                 float(hidden[row]),
             )
             for row, (index, box) in enumerate(zip(chosen.tolist(), implied.to_boxes(camera), strict=True))

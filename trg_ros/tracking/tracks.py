@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trg_ros.camera import CameraModel
 from trg_ros.crop import LANDMARK_BOX_SCALE, CropWindows
 from trg_ros.heads import HeadPose
 from trg_ros.tracking.reidentification import Person
@@ -52,7 +53,9 @@ class Sight:
 
     :param look: where it was looked for.
     :param window: the window (one) that its landmarks ask for; box: (4,) left, top, right, bottom px of it.
+        These and ``place`` turn with the camera until the next sight; ``head`` is as it was seen.
     :param colours: what it looks like, see ``trg_ros.tracking.appearance``.
+    :param place: (3,) metres, of the head.
     :param hidden: part of the face that others hide.
     """
 
@@ -61,6 +64,7 @@ class Sight:
     window: CropWindows
     box: Array
     colours: Array
+    place: Array
     hidden: float = 0.0
 
 
@@ -83,6 +87,13 @@ class Track:
         """It is seen again."""
         self.person.observe(sight.head, sight.colours, stamp_s, sight.hidden)
         self.sight = sight
+
+    def turn(self, rotation: Array, camera: CameraModel) -> None:
+        """The camera turned, now_R_before (3, 3): whoever stands still is elsewhere in the image."""
+        self.person.course.turn(rotation)
+        window = self.sight.window.turned(rotation)
+        box, place = window.to_boxes(camera)[0], rotation @ self.sight.place
+        self.sight = replace(self.sight, window=window, box=box, place=place)
 
 
 def hidden_parts(windows: CropWindows, depths: Sequence[float], parts: Array, bodies: bool = True) -> Array:
