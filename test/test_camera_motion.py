@@ -60,7 +60,11 @@ def angle_deg(rotation):
     return np.rad2deg(np.linalg.norm(cv2.Rodrigues(rotation)[0]))
 
 
-@pytest.mark.parametrize("camera", [CAMERA, FISHEYE, CAMERA.scaled(2)])
+CIRCLE = CameraModel.pinhole(70, 70, 140, 130, 320, 240, [0.0, 0.0, 0.0, 0.0], distortion_model="equidistant")
+BESIDE_THE_AXIS = CAMERA.scaled(2).with_roi(0, 20, 340, 440)
+
+
+@pytest.mark.parametrize("camera", [CAMERA, FISHEYE, CAMERA.scaled(2), CIRCLE, BESIDE_THE_AXIS])
 @pytest.mark.parametrize("turn", [(4, 0, 0), (-2, 1.5, 0), (0.3, -3, 0), (3, 1, 1.2), (-7, 0, 0)])
 def test_a_turn_is_measured(camera, turn):
     start, now_R_before = rotation(20, -5), rotation(*turn)

@@ -81,11 +81,12 @@ class _View:
     def __init__(self, camera: CameraModel) -> None:
         self.camera = camera
         right, low = camera.width - 1.0, camera.height - 1.0
-        edges = [[0, low / 2], [right, low / 2], [right / 2, 0], [right / 2, low]]
-        reach = math.radians(_REACH_DEG)
-        angles = np.clip(_angles(camera.rays(edges)), -reach, reach)
-        self._first = np.array([angles[0, 0], angles[2, 1]])
-        extent = np.array([angles[1, 0], angles[3, 1]]) - self._first
+        edges = [[right / 2, low / 2], [0, low / 2], [right, low / 2], [right / 2, 0], [right / 2, low]]
+        angles, reach = _angles(camera.rays(edges)), math.radians(_REACH_DEG)
+        middle, first, last = np.nan_to_num(angles[0]), angles[[1, 3], [0, 1]], angles[[2, 4], [0, 1]]
+        # Where the lens has no rays (NaN) it is looked at up to there.
+        self._first = np.fmax(first, middle - reach)
+        extent = np.maximum(np.fmin(last, middle + reach) - self._first, _STILL)
         self._cell = float(extent.max()) / _SIZE
         self._size = tuple(int(side) for side in np.maximum(np.rint(extent / self._cell), 8))
         columns, rows = (np.arange(2 * side) / 2 - 0.25 for side in self._size)  # two samples a cell
