@@ -19,7 +19,7 @@ from torch.nn import functional
 from trg_ros.backends.cuda_lens import project
 from trg_ros.camera import CameraModel
 from trg_ros.crop import CropWindows
-from trg_ros.crop.resampling import ROUNDING_PX
+from trg_ros.crop.resampling import ROUNDING_PX, block_sizes
 
 Array = NDArray[np.float64]
 Block = tuple[int, int]  # image pixels along u and v that one sample stands for
@@ -130,7 +130,7 @@ def _blocks(camera: CameraModel, windows: CropWindows, size: int) -> NDArray[np.
     pixels = _project(camera, windows, ends)
     steps = np.abs(pixels[:, 1::2] - pixels[:, 0::2]) / (2 * quarter)
     longest = np.where(np.isfinite(steps), steps, 0.0).max(axis=1)
-    return np.maximum(1, np.rint(longest)).astype(np.int64)
+    return np.array([block_sizes(*each) for each in longest.tolist()], np.int64).reshape(-1, 2)
 
 
 def _starts(camera: CameraModel, windows: CropWindows, blocks: NDArray[np.int64], size: int) -> Array:
