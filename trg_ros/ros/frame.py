@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 
 from trg_ros.geometry import FACE_R_GAZE
 from trg_ros.ros.poses import pose_messages
-from trg_ros.ros.stopwatch import Stopwatch
+from trg_ros.ros.statistics import Stopwatch
 
 if TYPE_CHECKING:
     from trg_ros.camera import CameraModel

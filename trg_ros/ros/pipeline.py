@@ -16,7 +16,7 @@ from trg_ros.errors import CameraError, TrgRosError
 from trg_ros.ros.boxes import boxes_from_message
 from trg_ros.ros.conversions import compressed_to_bgr, image_to_bgr
 from trg_ros.ros.frame import Frame, FrameResult, StampedHeads, nanoseconds
-from trg_ros.ros.stopwatch import Stopwatch
+from trg_ros.ros.statistics import Stopwatch
 
 if TYPE_CHECKING:
     from trg_ros.estimator import HeadPoseEstimator

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 
 from trg_ros.errors import InputError
 from trg_ros.ros.frame import StampedHeads, nanoseconds
-from trg_ros.ros.quaternions import load_tf_transformations
+from trg_ros.ros.poses import load_tf_transformations
 from trg_ros.tracking.filtering import PoseSmoother
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from trg_ros.media.virtual_camera import VirtualCamera
 from trg_ros.ros.camera_info import info_from_camera_model
 from trg_ros.ros.conversions import image_message
 from trg_ros.ros.parameter_table import ParameterTable, parameter
-from trg_ros.ros.quaternions import load_tf_transformations
+from trg_ros.ros.poses import load_tf_transformations
 from trg_ros.ros.runner import run
 
 _PHOTO_RATE = 10.0
