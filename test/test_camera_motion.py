@@ -106,6 +106,17 @@ def test_nothing_is_read_into_images_that_say_nothing():
         assert [motion.turn(image, CAMERA, None) for image in pair] == [None, None]
 
 
+def test_where_nobody_can_tell_a_camera_goes_on_turning_less_and_less():
+    motion, turns = CameraMotion(), []
+    blank = np.full((240, 320, 3), 120, np.uint8)
+    for image in (view(CAMERA, np.eye(3)), view(CAMERA, rotation(4)), *[blank] * 30):
+        turns.append(motion.turn(image, CAMERA, None))
+    angles = [angle_deg(turn) for turn in turns[1:] if turn is not None]
+    assert angles[0] == pytest.approx(4, abs=0.1)
+    assert all(0.5 * one < other < one for one, other in zip(angles, angles[1:], strict=False))
+    assert turns[-1] is None
+
+
 def test_only_images_of_one_camera_are_compared():
     motion, turned = CameraMotion(), rotation(3)
     motion.turn(view(CAMERA, np.eye(3)), CAMERA, None)

@@ -32,6 +32,8 @@ _UNTIL = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 8, 0.03)
 _ROUGHLY, _ALIKE = 1.0, 0.3
 #: They are believed if they are so many, such a part of all, and spread over such a part of the picture.
 _FEWEST, _MAJORITY, _SPREAD = 10, 0.5, 0.3
+#: A turn that can't be measured is so much of the one before.
+_GOES_ON = 0.8
 #: Smaller turns are noise, radians.
 _STILL = math.radians(0.02)
 #: Of a person: left, top and right in sides of the TRG box about its middle. A body reaches down.
@@ -43,36 +45,30 @@ class CameraMotion:
 
     def __init__(self) -> None:
         self._view: _View | None = None
-        self._before: Picture | None = None
+        self.forget()
 
     def forget(self) -> None:
         """The next image is the first one."""
-        self._before = None
+        self._before: Picture | None = None
+        self._turn = np.zeros(3)  # the last one, a rotation vector
 
     def turn(self, image_bgr: Picture, camera: CameraModel, people: CropWindows | None) -> Array | None:
-        """now_R_before (3, 3): where the last image had what stands still, and where it is now. None if the
-        camera stood still as well, or nobody can tell.
+        """now_R_before (3, 3): what stood still in the last image is there now. None if the camera stood
+        still as well. Where nobody can tell, a camera goes on turning, less and less.
 
         :param image_bgr: (H, W, 3) uint8, raw.
         :param people: the windows of the heads in the last image; None for none.
         """
         if self._view is None or camera != self._view.camera:
-            self._view, self._before = _View(camera), None
+            self._view = _View(camera)
+            self.forget()
         now = self._view.sampled(image_bgr)
         before, self._before = self._before, now
         if before is None:
             return None
-        mask = self._view.without(people)
-        corners = cv2.goodFeaturesToTrack(before, _CORNERS, _CLEAR, _APART, mask=mask, blockSize=_BLOCK)
-        if corners is None or len(corners) < _FEWEST:
-            return None
-        there = np.zeros_like(corners)
-        moved, found, _ = cv2.calcOpticalFlowPyrLK(
-            before, now, corners, there, winSize=_WINDOW, maxLevel=_OCTAVES, criteria=_UNTIL
-        )
-        return self._view.turn(
-            np.asarray(corners[:, 0], np.float64), np.asarray(moved[:, 0], np.float64), found[:, 0] > 0
-        )
+        measured = self._view.turn(before, now, people)
+        self._turn = _GOES_ON * self._turn if measured is None else _rodrigues(measured)[:, 0]
+        return None if np.linalg.norm(self._turn) < _STILL else _rodrigues(self._turn)
 
 
 class _View:
@@ -100,7 +96,30 @@ class _View:
         grey = cv2.cvtColor(fine, cv2.COLOR_BGR2GRAY)
         return np.asarray(cv2.resize(grey, self._size, interpolation=cv2.INTER_AREA), np.uint8)
 
-    def without(self, people: CropWindows | None) -> Picture:
+    def turn(self, before: Picture, now: Picture, people: CropWindows | None) -> Array | None:
+        """now_R_before (3, 3) as most corners tell, without these people; None where they don't agree."""
+        mask = self._without(people)
+        corners = cv2.goodFeaturesToTrack(before, _CORNERS, _CLEAR, _APART, mask=mask, blockSize=_BLOCK)
+        if corners is None or len(corners) < _FEWEST:
+            return None
+        there = np.zeros_like(corners)
+        moved, status, _ = cv2.calcOpticalFlowPyrLK(
+            before, now, corners, there, winSize=_WINDOW, maxLevel=_OCTAVES, criteria=_UNTIL
+        )
+        found = status[:, 0] > 0
+        start, end = (np.asarray(places[:, 0], np.float64) for places in (corners, moved))
+        step = end - start
+        usual = np.sort(step[found], axis=0)[found.sum() // 2] if found.any() else np.zeros(2)
+        alike = found & (np.abs(step - usual).max(axis=1) < _ROUGHLY)
+        if alike.sum() < max(_FEWEST, _MAJORITY * len(step)):
+            return None
+        if np.ptp(start[alike, 0]) < _SPREAD * self._size[0]:
+            return None
+        old, new = self._rays(start[alike]), self._rays(end[alike])
+        alike = np.abs(new - old @ _rotation(old, new).T).max(axis=1) < _ALIKE * self._cell
+        return _rotation(old[alike], new[alike]) if alike.sum() >= _FEWEST else None
+
+    def _without(self, people: CropWindows | None) -> Picture:
         """(rows, columns) 0 where people are with these heads, 255 elsewhere."""
         mask = np.full(self._size[::-1], 255, np.uint8)
         if people is None:
@@ -110,23 +129,6 @@ class _View:
             left, top, right = (max(int(a + b * side), 0) for a, b in zip((x, y, x), _PERSON, strict=True))
             mask[top:, left:right] = 0
         return mask
-
-    def turn(self, before: Array, now: Array, found: NDArray[np.bool_]) -> Array | None:
-        """now_R_before (3, 3) of most corners (N, 2), cells, as far as they were found; None where they
-        don't agree, and for the identity."""
-        step = now - before
-        usual = np.sort(step[found], axis=0)[found.sum() // 2] if found.any() else np.zeros(2)
-        alike = found & (np.abs(step - usual).max(axis=1) < _ROUGHLY)
-        if alike.sum() < max(_FEWEST, _MAJORITY * len(step)):
-            return None
-        if np.ptp(before[alike, 0]) < _SPREAD * self._size[0]:
-            return None
-        before, now = self._rays(before[alike]), self._rays(now[alike])
-        alike = np.abs(now - before @ _rotation(before, now).T).max(axis=1) < _ALIKE * self._cell
-        if alike.sum() < _FEWEST:
-            return None
-        now_R_before = _rotation(before[alike], now[alike])
-        return now_R_before if np.trace(now_R_before) < 1 + 2 * math.cos(_STILL) else None
 
     def _rays(self, cells: Array) -> Array:
         """Unit rays (..., 3) of places (..., 2) in the pictures, cells."""
@@ -145,3 +147,8 @@ def _rotation(before: Array, now: Array) -> Array:
     """now_R_before (3, 3) that brings rays (N, 3) nearest to where they are now (Kabsch 1976)."""
     left, _, right = np.linalg.svd(now.T @ before)
     return left @ np.diag([1.0, 1.0, np.linalg.det(left @ right)]) @ right
+
+
+def _rodrigues(rotation: Array) -> Array:
+    """(3, 1) rotation vector of a matrix, (3, 3) matrix of a vector."""
+    return np.asarray(cv2.Rodrigues(rotation)[0], np.float64)
