@@ -1,5 +1,7 @@
 """How the camera turned, seen in its images: against known rotations of a textured world."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -113,7 +115,7 @@ def test_where_nobody_can_tell_a_camera_goes_on_turning_less_and_less():
         turns.append(motion.turn(image, CAMERA, None))
     angles = [angle_deg(turn) for turn in turns[1:] if turn is not None]
     assert angles[0] == pytest.approx(4, abs=0.1)
-    assert all(0.5 * one < other < one for one, other in zip(angles, angles[1:], strict=False))
+    assert all(0.5 * one < other < one for one, other in pairwise(angles))
     assert turns[-1] is None
 
 
