@@ -68,7 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "trg_ros":
             raise
-        print(f"{_PROGRAM}: error: the Python package '{error.name}' is missing; install it", file=sys.stderr)
+        print(
+            f"{_PROGRAM}: error: the Python package '{error.name}' is missing; install it, or the extra [train] "
+            "with all that training and evaluation need",
+            file=sys.stderr,
+        )
         return _USER_ERROR
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted", file=sys.stderr)
