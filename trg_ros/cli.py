@@ -66,13 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return _USER_ERROR
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "trg_ros":
+        package = (error.name or "trg_ros").partition(".")[0]
+        if package == "trg_ros":
             raise
-        print(
-            f"{_PROGRAM}: error: the Python package '{error.name}' is missing; install it, or the extra [train] "
-            "with all that training and evaluation need",
-            file=sys.stderr,
-        )
+        advice = "install it, or the extra [train] with all that training and evaluation need"
+        print(f"{_PROGRAM}: error: the Python package '{package}' is missing; {advice}", file=sys.stderr)
         return _USER_ERROR
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted", file=sys.stderr)
