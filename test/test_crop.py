@@ -12,6 +12,7 @@ from trg_ros.crop import (
     cut_windows,
 )
 from trg_ros.crop.cutting import _grid
+from trg_ros.crop.resampling import block_sizes
 
 SIZE = 128
 
@@ -191,6 +192,13 @@ def test_large_faces_dont_alias(side):
         camera, windows, box[:2] + side * np.array([[0.31, 0.37], [0.66, 0.58], [0.5, 0.71]])
     )
     assert np.abs(errors).max() < 0.025 and np.abs(errors.mean(axis=0)).max() < 0.015
+
+
+def test_blocks_are_square_unless_the_lens_is_not():
+    assert block_sizes(1.51, 1.48) == block_sizes(1.48, 1.51) == (1, 1)
+    assert block_sizes(1.52, 1.49) == (2, 2)
+    assert block_sizes(2.0, 1.0) == (2, 1)
+    assert block_sizes(0.0, 0.2) == (1, 1)
 
 
 def test_batch_equals_one_by_one():
