@@ -18,7 +18,7 @@ from trg_ros.synthetic.face_model import FaceModel
 from trg_ros.synthetic.generate import contact_sheet, generate
 from trg_ros.synthetic.head_frame import rigid_reference, scan_R_head
 from trg_ros.synthetic.landmark_set import default_landmark_set
-from trg_ros.synthetic.person import rotation_to_ray
+from trg_ros.synthetic.person import PoseRange, draw_placement, rotation_to_ray
 from trg_ros.synthetic.raster import rasterise
 from trg_ros.synthetic.render import HeadRenderer, RenderSettings
 
@@ -37,6 +37,15 @@ def test_a_sample_is_the_same_picture_however_it_is_reached(renderer: HeadRender
     assert np.array_equal(block[4].landmarks_head, alone.landmarks_head)
     other_seed = next(iter(renderer.heads(4, 4, 1)))
     assert not np.array_equal(other_seed.image, alone.image)
+
+
+def test_profiles_are_seen_from_above_and_below_too() -> None:
+    rng, ahead = np.random.default_rng(5), PoseRange(offset=(0.0, 0.0))
+    rotations = np.stack([draw_placement(ahead, rng).rotation for _ in range(2000)])
+    leans = np.degrees(np.arcsin(rotations[:, 2, 1]))  # of the chin away from the camera
+    in_profile = np.abs(rotations[:, 2, 2]) < np.cos(np.radians(60))
+    assert in_profile.sum() > 300
+    assert 13 < leans[in_profile].std() < 25 and 13 < leans[~in_profile].std() < 25
 
 
 def test_labels_describe_the_picture(renderer: HeadRenderer) -> None:

@@ -29,7 +29,8 @@ class PoseRange:
     A fraction ``*_central`` is normal with ``*_sigma``, the rest uniform within +-``*_limit``. distance is
     log-uniform. offset: standard deviations of x/z and y/z of the head.
     child_fraction of the heads is scaled by U(child_scale), the smaller the more childlike in proportion;
-    all are scaled by N(1, size_sigma).
+    all are scaled by N(1, size_sigma). A fraction nods_first nods before it turns; the others turn first, so
+    that heads in profile are seen from above and below, too, as a low camera sees people.
     """
 
     yaw_central: float = 0.5
@@ -41,6 +42,7 @@ class PoseRange:
     roll_central: float = 0.7
     roll_sigma: float = 10.0
     roll_limit: float = 60.0
+    nods_first: float = 0.5
     distance: tuple[float, float] = (0.2, 4.0)
     offset: tuple[float, float] = (0.24, 0.16)
     child_fraction: float = 0.05
@@ -132,7 +134,11 @@ def draw_placement(pose: PoseRange, rng: np.random.Generator) -> Placement:
     offset = np.clip(rng.normal(0, pose.offset), -0.65, 0.65)
     translation = np.array([*offset, 1.0]) * distance
     ray = translation / np.linalg.norm(translation)
-    return Placement(rotation_to_ray(ray) @ rotation_from_angles(*np.deg2rad(angles)), translation)
+    pitch, yaw, roll = np.deg2rad(angles)
+    turn = rotation_from_angles(pitch, yaw, roll)
+    if rng.random() >= pose.nods_first:
+        turn = rotation_from_angles(pitch, 0.0, roll) @ rotation_from_angles(0.0, yaw, 0.0)
+    return Placement(rotation_to_ray(ray) @ turn, translation)
 
 
 def rotation_from_angles(pitch: float, yaw: float, roll: float) -> np.ndarray:
