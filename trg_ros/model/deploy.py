@@ -48,9 +48,9 @@ class DeployedTRG(nn.Module):
     computes the pose and few landmarks, and `landmarks` makes all of them of the code that it leaves behind,
     when somebody asks.
 
-    :param model: the trained network; it is left as it is.
-    ``border``: so many pixels of mean colour `features` wants around its crops; see `bordered`.
+    ``border`` is how many pixels of mean colour `features` wants around its crops, see `bordered`.
 
+    :param model: the trained network; it is left as it is.
     :param dense: `forward` gives all landmarks; otherwise only those that TRG itself samples and the 68,
         which costs less and changes neither them nor the pose.
     """
